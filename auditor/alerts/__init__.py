@@ -1,0 +1,1 @@
+"""Where alerts go: hooks, each one way out of the program, and the worker that empties the outbox into them."""

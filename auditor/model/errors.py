@@ -1,0 +1,60 @@
+"""The errors that a caller can act on, under one root, each with the exit code that a program ends with."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class AuditorError(Exception):
+    """Root of every error that auditor raises on purpose; its message names the thing, the place and the mend."""
+
+    exit_code: ClassVar[int] = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in what a person wrote: where it stands, what it is, and how to mend it."""
+
+    place: str
+    """File, with line where known: ``config/auditor.toml:12``."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+class ConfigError(AuditorError):
+    """The configuration, a policy or an argument is wrong; carries every problem that was found, not just the first."""
+
+    exit_code = 2
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class SourceError(AuditorError):
+    """A source of tokens could not be read; the sweep goes on with the others and says that it is incomplete."""
+
+
+class AuthenticationRefused(AuditorError):
+    """The environment refused the auditor's own token (401 or 403); no lookup of that environment can succeed."""
+
+
+class EnvironmentUnreachable(AuditorError):
+    """The environment does not answer at all; further lookups would only wait."""
+
+
+class SweepUnderWay(AuditorError):
+    """Another process is sweeping this environment; an environment has one owner at a time."""
+
+
+class StoreUnavailable(AuditorError):
+    """PostgreSQL cannot be reached or started."""
+
+
+class StoreMismatch(AuditorError):
+    """PostgreSQL is there, but its contents do not fit this auditor: a newer schema, another encryption key."""
+
+
+class DeliveryFailed(AuditorError):
+    """A hook did not take an alert; the outbox tries again later."""

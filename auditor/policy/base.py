@@ -1,0 +1,125 @@
+"""What a rule is: metadata for people, parameters for policies, and one pure check."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+from auditor.model.finding import Violation
+from auditor.model.lookup import Observation, TokenMetadata
+from auditor.policy.scopes import RiskSettings, RiskTier
+
+
+class Kind(StrEnum):
+    """What a rule needs to see."""
+
+    SNAPSHOT = "snapshot"
+    """One observation."""
+    HISTORY = "history"
+    """Earlier observations too."""
+    FLEET = "fleet"
+    """Other tokens."""
+    AUDITOR = "auditor"
+    """The auditor itself."""
+
+
+class Framework(StrEnum):
+    """Catalogues of controls that rules are mapped to; which rule serves which control is the project's judgement."""
+
+    OWASP_NHI = "OWASP NHI Top 10 2025"
+    NIST_800_53 = "NIST SP 800-53 r5"
+    ISO_27001 = "ISO/IEC 27001:2022"
+    PCI_DSS = "PCI DSS v4"
+    CIS = "CIS v8.1"
+    SOC_2 = "SOC 2"
+    NIS2 = "NIS2"
+    DORA = "DORA"
+
+
+Controls = Mapping[Framework, tuple[str, ...]]
+"""Framework → ids of its controls, as that framework writes them."""
+
+
+class Params(BaseModel):
+    """Parameters of a rule as a policy file writes them; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NoParams(Params):
+    """For a rule without parameters."""
+
+
+class Feeds(msgspec.Struct, frozen=True):
+    """What the organisation knows beside the API. None: no such feed is configured or it could not be read."""
+
+    owners: frozenset[str] | None = None
+    """Names of people and services that may own tokens, casefolded."""
+    leavers: Mapping[str, datetime] | None = None
+    """Owner, casefolded → when they left."""
+    attestations: Mapping[str, datetime] | None = None
+    """Token's public id → when its owner last confirmed that it is needed."""
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What a check may know beside the observation."""
+
+    now: datetime
+    risk: RiskSettings
+    tier: RiskTier
+    """The highest tier among the token's scopes."""
+    feeds: Feeds
+    environment_kind: str | None
+    """``production``, ``test`` or whatever else the configuration says of the environment."""
+
+
+class Setting(NamedTuple):
+    """Where a rule would be applied, before any token is seen."""
+
+    feeds: Feeds
+    environment_kind: str | None
+
+
+Check = Callable[[Observation, TokenMetadata, Any, Context], Violation | None]
+"""``check(observation, metadata, params, context)``: pure; ``metadata`` is the observation's, never None."""
+
+
+def _always(_params: Any, _setting: Setting) -> str | None:  # noqa: ANN401
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule of the catalogue.
+
+    ``unassessable`` answers why the rule cannot be applied with these parameters in this setting (an empty list of
+    networks, a feed that is not there), or None when it can. A rule that is not assessed is never passed.
+    """
+
+    id: str
+    title: str
+    kind: Kind
+    severity: str
+    """The default severity in words, as the catalogue prints it: ``high (critical with a high-risk scope)``."""
+    test: str
+    """What it tests, in words: ``expirationDate is null and the token is enabled``."""
+    rationale: str
+    """Why it matters."""
+    remediation: str
+    """What to do about it."""
+    controls: Controls
+    params: type[Params]
+    check: Check
+    unassessable: Callable[[Any, Setting], str | None] = _always
+
+
+SECONDS_PER_DAY: Final = 86_400
+
+
+def days_between(earlier: datetime, later: datetime) -> float:
+    """Days from one instant to another, negative when ``later`` is the earlier one."""
+    return (later - earlier).total_seconds() / SECONDS_PER_DAY

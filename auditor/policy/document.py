@@ -1,0 +1,63 @@
+"""A policy as people write it: which rules apply, to which tokens, with which parameters and severities."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+from auditor.model.finding import Severity
+from auditor.policy.base import Params, Rule
+from auditor.policy.scopes import RiskSettings
+from auditor.policy.selectors import Selector
+
+
+class RuleSettings(BaseModel):
+    """What a ``[rules."DT-…"]`` table may say of any rule, beside the rule's own parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    enabled: bool = True
+    severity: Severity | None = None
+    """Replaces the rule's own severity, ladder and all."""
+    only: tuple[Selector, ...] = ()
+    """Apply the rule to tokens that one of these selects; empty: to all."""
+    exempt: tuple[Selector, ...] = ()
+    """Never apply it to tokens that one of these selects."""
+
+
+class FeedPaths(BaseModel):
+    """The ``[feeds]`` table: files that say what the API does not know, relative to the policy file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    owners: str | None = None
+    """One name a line: people and services that may own tokens."""
+    leavers: str | None = None
+    """CSV ``owner,left_at``."""
+    attestations: str | None = None
+    """CSV ``token,confirmed_at``, the token as its public id."""
+
+
+class PolicyDocument(BaseModel):
+    """A policy file, or several laid over one another. Rules that it does not name apply with their defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    risk: RiskSettings = RiskSettings()
+    feeds: FeedPaths = FeedPaths()
+    rules: Mapping[str, RuleSettings] = {}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the policy's content, hex; equal documents have equal digests whatever their layout."""
+        content = msgspec.json.encode(self.model_dump(mode="json"), order="deterministic")
+        return hashlib.sha256(content).hexdigest()
+
+    def params_of(self, rule: Rule) -> Params:
+        """Return the rule's parameters; raises ``pydantic.ValidationError`` where the document's do not fit."""
+        settings = self.rules.get(rule.id)
+        extra: dict[str, Any] = dict(settings.model_extra or {}) if settings else {}
+        return rule.params.model_validate(extra)

@@ -1,0 +1,1 @@
+"""One file a rule, named after its id; the registry lists them."""

@@ -1,0 +1,57 @@
+"""DT-EXP-01: a token that never expires."""
+
+from fnmatch import fnmatchcase
+
+from auditor.model.finding import Severity, Violation
+from auditor.model.lookup import Observation, TokenMetadata
+from auditor.policy.base import Context, Framework, Kind, Params, Rule
+
+
+class NoExpiration(Params):
+    """Which tokens may live without an end."""
+
+    exempt_scopes: frozenset[str] = frozenset()
+    """A token whose scopes all lie in this set is exempt, for instance ``InstallerDownload``."""
+    exempt_names: tuple[str, ...] = ()
+    """Globs over the token's name, case-sensitive."""
+
+
+def check(_observation: Observation, token: TokenMetadata, params: NoExpiration, context: Context) -> Violation | None:
+    """Fire where ``expirationDate`` is absent and the token is not disabled."""
+    if token.expiration_date is not None or token.enabled is False:
+        return None
+    if token.scopes and params.exempt_scopes.issuperset(token.scopes):
+        return None
+    if any(fnmatchcase(token.name or "", pattern) for pattern in params.exempt_names):
+        return None
+    return Violation(
+        RULE.id,
+        Severity.CRITICAL if context.tier.is_high_risk else Severity.HIGH,
+        "never expires" + (f" and holds {context.tier} scopes" if context.tier.is_high_risk else ""),
+        {"expiration_date": None, "risk_tier": context.tier},
+    )
+
+
+RULE = Rule(
+    id="DT-EXP-01",
+    title="No expiration date",
+    kind=Kind.SNAPSHOT,
+    severity="high (critical with a high-risk scope)",
+    test="expirationDate is absent and the token is not disabled",
+    rationale="A token without an end stays valid until somebody remembers it; a leaked copy works for years.",
+    remediation=(
+        "Create a successor with an expiration date within policy, move the consumers to it, then delete this one. "
+        "The expiration date of an existing token cannot be edited."
+    ),
+    controls={
+        Framework.OWASP_NHI: ("NHI7:2025",),
+        Framework.NIST_800_53: ("IA-5",),
+        Framework.ISO_27001: ("A.5.17",),
+        Framework.PCI_DSS: ("8.6.3",),
+        Framework.SOC_2: ("CC6.1",),
+        Framework.NIS2: ("11.6.2.c",),
+        Framework.DORA: ("Art9",),
+    },
+    params=NoExpiration,
+    check=check,
+)

@@ -1,0 +1,58 @@
+"""How much power a scope gives: the shipped classification and what an operator adds to it."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from functools import cached_property
+
+from pydantic import BaseModel, ConfigDict
+
+from auditor.policy.scope_catalogue import SCOPES
+
+
+class RiskTier(StrEnum):
+    """What harm a leaked token with such a scope can do; ordered by ``rank``. The grading is the project's judgement."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """Position in the order, 0 (low) to 3 (critical)."""
+        return _RANKS[self]
+
+    @property
+    def is_high_risk(self) -> bool:
+        """Whether rules treat a token of this tier as high-risk: tier high or critical."""
+        return self.rank >= RiskTier.HIGH.rank
+
+
+_RANKS = {tier: rank for rank, tier in enumerate(RiskTier)}
+
+
+class RiskSettings(BaseModel):
+    """The ``[risk]`` table of a policy: tiers for scopes that the shipped catalogue does not know or grades otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    unknown: RiskTier = RiskTier.MEDIUM
+    """Tier of a scope in no list: the provider adds scopes without notice."""
+    scopes: Mapping[str, RiskTier] = {}
+
+    @cached_property
+    def _tiers(self) -> dict[str, RiskTier]:
+        shipped = {name: RiskTier(scope.tier) for name, scope in SCOPES.items()}
+        return shipped | dict(self.scopes)
+
+    def tier_of(self, scope: str) -> RiskTier:
+        """Return the tier of one scope."""
+        return self._tiers.get(scope, self.unknown)
+
+    def is_known(self, scope: str) -> bool:
+        """Whether the shipped catalogue or this policy names the scope."""
+        return scope in self._tiers
+
+    def tier_of_all(self, scopes: Sequence[str]) -> RiskTier:
+        """Return the highest tier among ``scopes``; low for a token that holds none."""
+        return max(map(self.tier_of, scopes), key=lambda tier: tier.rank, default=RiskTier.LOW)

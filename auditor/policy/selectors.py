@@ -1,0 +1,89 @@
+"""Which tokens a piece of policy speaks of."""
+
+import re
+from collections.abc import Callable
+from fnmatch import translate
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from auditor.model.lookup import Observation, TokenMetadata
+from auditor.policy.scopes import RiskTier
+
+Predicate = Callable[[Observation, TokenMetadata, RiskTier], bool]
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _valid_regex(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return pattern
+
+
+Globs = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+"""One glob or a list of them, matched without regard to case; any of them will do."""
+Regex = Annotated[str, AfterValidator(_valid_regex)]
+"""A regular expression, searched for anywhere in the value."""
+
+
+class Selector(BaseModel):
+    """Conditions that must all hold; one that is left out always does. Several values in one condition are alternatives."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    environment: Globs = ()
+    name: Globs = ()
+    name_regex: Regex | None = None
+    owner: Globs = ()
+    tag: Globs = ()
+    source: Globs = ()
+    scope: Globs = ()
+    """At least one scope of the token matches."""
+    risk: Annotated[tuple[RiskTier, ...], BeforeValidator(_as_tuple)] = ()
+    personal: bool | None = None
+    """Whether the token is a personal access token."""
+
+    def compile(self) -> Predicate:
+        """Return the selector as one function of observation, metadata and risk tier."""
+        tests: list[Predicate] = []
+        if self.environment:
+            environment = _matcher(self.environment)
+            tests.append(lambda o, _t, _r: environment(o.environment))
+        if self.name:
+            name = _matcher(self.name)
+            tests.append(lambda _o, t, _r: name(t.name or ""))
+        if self.name_regex is not None:
+            search = re.compile(self.name_regex).search
+            tests.append(lambda _o, t, _r: search(t.name or "") is not None)
+        if self.owner:
+            owner = _matcher(self.owner)
+            tests.append(lambda _o, t, _r: owner(t.owner or ""))
+        if self.tag:
+            tag = _matcher(self.tag)
+            tests.append(lambda o, _t, _r: any(map(tag, o.tags)))
+        if self.source:
+            source = _matcher(self.source)
+            tests.append(lambda o, _t, _r: any(source(location.source) for location in o.locations))
+        if self.scope:
+            scope = _matcher(self.scope)
+            tests.append(lambda _o, t, _r: any(map(scope, t.scopes)))
+        if self.risk:
+            tiers = frozenset(self.risk)
+            tests.append(lambda _o, _t, r: r in tiers)
+        if self.personal is not None:
+            personal = self.personal
+            tests.append(lambda _o, t, _r: (t.personal_access_token is True) is personal)
+        if len(tests) == 1:
+            return tests[0]
+        return lambda o, t, r: all(test(o, t, r) for test in tests)
+
+
+def _matcher(globs: tuple[str, ...]) -> Callable[[str], bool]:
+    """Return a function that tells whether any of the globs matches a whole value, without regard to case."""
+    match = re.compile("|".join(translate(glob) for glob in globs), re.IGNORECASE).match
+    return lambda value: match(value) is not None

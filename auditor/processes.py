@@ -1,0 +1,108 @@
+"""Running other programs: no shell, a scrubbed environment, an end in time, and nothing left behind."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+PASSED_ON: Final = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "USER", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR")
+"""The only variables of the auditor's own environment that another program gets; its secrets are in none of them."""
+
+
+def scrubbed(environ: Mapping[str, str], extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what of an environment a child may see, with ``extra`` laid over it."""
+    kept = {name: environ[name] for name in PASSED_ON if name in environ}
+    return kept | dict(extra or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a program ended. ``stdout`` may hold secrets; ``stderr`` is its last part, for a message."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: str
+
+
+class OutputTooLarge(Exception):
+    """A program wrote more than it was allowed to."""
+
+
+@asynccontextmanager
+async def started(
+    argv: Sequence[str], *, environ: Mapping[str, str], stdin: bool = False, limit: int = 65_536
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run ``argv`` in a session of its own for the length of the block; its whole process group ends with the block.
+
+    Raises ``OSError`` where the program cannot be started. ``limit`` is the longest line that its streams can read.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=dict(environ),
+        start_new_session=True,
+        limit=limit,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+async def tail(stream: asyncio.StreamReader, size: int = 2_000) -> str:
+    """Read a stream to its end and return the last ``size`` bytes of it as text, for a message."""
+    kept = b""
+    while chunk := await stream.read(8_192):
+        kept = (kept + chunk)[-size:]
+    return kept.decode(errors="replace").strip()
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    stdin: bytes | None = None,
+    timeout_seconds: float,
+    max_output: int = 1_000_000,
+) -> Completed:
+    """Run a program to its end and return how it ended.
+
+    Raises ``TimeoutError`` after ``timeout_seconds``, ``OutputTooLarge`` past ``max_output`` bytes of output, and
+    ``OSError`` where it cannot be started; in each case the program and its children are killed.
+    """
+    async with asyncio.timeout(timeout_seconds), started(argv, environ=environ, stdin=stdin is not None) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        async with asyncio.TaskGroup() as tasks:
+            stderr = tasks.create_task(tail(process.stderr))
+            if process.stdin is not None:
+                tasks.create_task(_feed(process.stdin, stdin or b""))
+            stdout = await _read(process.stdout, max_output)
+        return Completed(await process.wait(), stdout, stderr.result())
+
+
+async def _feed(stream: asyncio.StreamWriter, data: bytes) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # a program need not read its input
+        stream.write(data)
+        await stream.drain()
+    stream.close()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        await stream.wait_closed()
+
+
+async def _read(stream: asyncio.StreamReader, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await stream.read(65_536):
+        size += len(chunk)
+        if size > limit:
+            raise OutputTooLarge(f"more than {limit} bytes of output")
+        chunks.append(chunk)
+    return b"".join(chunks)

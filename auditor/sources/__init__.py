@@ -1,0 +1,1 @@
+"""Places where tokens are stored, each read as a stream of stored tokens."""
