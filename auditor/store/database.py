@@ -1,0 +1,84 @@
+"""The connection pool to PostgreSQL, and what its failures mean to a caller."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import asyncpg
+
+from auditor.model.errors import StoreUnavailable
+from auditor.model.secret import Secret
+from auditor.store.connection import Pool
+from auditor.store.embedded import DATABASE_NAME, DATABASE_USER, Address
+
+CONNECT_SECONDS: Final = 10.0
+COMMAND_SECONDS: Final = 120.0
+
+_LOST: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+_REFUSED: Final = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors about a server that is away or refuses into ``StoreUnavailable``; others pass."""
+    try:
+        yield
+    except _REFUSED as error:
+        raise StoreUnavailable(
+            f"PostgreSQL refused: {error}; see that the role and the database of [database] url exist and that the "
+            "role may create tables"
+        ) from error
+    except _LOST as error:
+        raise StoreUnavailable(
+            f"PostgreSQL cannot be reached: {error or type(error).__name__}; see that the server runs and that "
+            "[database] url is right"
+        ) from error
+
+
+@asynccontextmanager
+async def connected(server: Secret | Address, *, application: str, connections: int = 4) -> AsyncIterator[Pool]:
+    """Open a pool to the server of a URL or to an embedded one, for the length of the block.
+
+    ``application`` is what ``pg_stat_activity`` shows. Raises ``StoreUnavailable`` where no connection can be made;
+    no message shows the URL, which may hold a password.
+    """
+    if isinstance(server, Address):
+        where: dict[str, str] = {
+            "host": str(server.socket_directory),
+            "user": DATABASE_USER,
+            "database": DATABASE_NAME,
+        }
+    else:
+        where = {"dsn": server.reveal()}
+    with translated():
+        try:
+            pool: Pool = await asyncpg.create_pool(
+                **where,
+                min_size=1,
+                max_size=connections,
+                timeout=CONNECT_SECONDS,
+                command_timeout=COMMAND_SECONDS,
+                server_settings={"application_name": application, "timezone": "UTC"},
+            )
+        except (ValueError, asyncpg.ClientConfigurationError) as error:
+            raise StoreUnavailable(
+                "[database] url is not a PostgreSQL URL such as postgresql://user@host:5432/database"
+            ) from error
+    try:
+        yield pool
+    finally:
+        await pool.close()

@@ -1,0 +1,77 @@
+"""The job queue (PgQueuer) in our database: its tables' names, and enqueueing inside a transaction of ours."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from pgqueuer import Queries
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver, AsyncpgPoolDriver
+from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder, QuerySchedulerBuilder
+from pgqueuer.domain.settings import DBSettings, Durability
+from pgqueuer.domain.types import Channel
+from pgqueuer.ports.driver import Driver
+
+from auditor.store.connection import Connection, Pool
+
+CHANNEL: Final = Channel("auditor_queue")
+
+# Every name is given: PgQueuer would else take names from variables such as FUNCTION or CHANNEL in the environment.
+_SETTINGS: Final = DBSettings(
+    prefix="",
+    db_schema=None,
+    channel=CHANNEL,
+    function="queue_changed",
+    statistics_table="queue_statistics",
+    queue_status_type="queue_status",
+    queue_table="queue_job",
+    queue_table_log="queue_log",
+    trigger="queue_changed",
+    schedules_table="queue_schedule",
+    durability=Durability.balanced,
+    widen_id=True,
+)
+
+
+def queue_of(pool: Pool) -> Queries:
+    """Return the queue over a pool, for a worker; the pool needs two connections at least."""
+    return _queries(AsyncpgPoolDriver(pool))
+
+
+async def install_queue(connection: Connection) -> None:
+    """Make or upgrade the queue's tables; the caller holds the migration lock."""
+    queries = _queries(AsyncpgDriver(connection))
+    if await queries.schema_is_installed():
+        await queries.upgrade()
+    else:
+        await queries.install()
+
+
+async def enqueue(
+    connection: Connection,
+    entrypoint: str,
+    payloads: Sequence[bytes],
+    *,
+    dedupe_keys: Sequence[str | None] | None = None,
+) -> int:
+    """Add jobs in the connection's transaction and return how many were added.
+
+    A job whose dedupe key is already queued or running is passed over.
+    """
+    if not payloads:
+        return 0
+    ids = await _queries(AsyncpgDriver(connection)).enqueue(
+        [entrypoint] * len(payloads),
+        list(payloads),
+        [0] * len(payloads),
+        dedupe_key=list(dedupe_keys) if dedupe_keys else None,
+        on_conflict="skip",
+    )
+    return sum(job_id is not None for job_id in ids)
+
+
+def _queries(driver: Driver) -> Queries:
+    return Queries(
+        driver,
+        qbe=QueryBuilderEnvironment(_SETTINGS),
+        qbq=QueryQueueBuilder(_SETTINGS),
+        qbs=QuerySchedulerBuilder(_SETTINGS),
+    )

@@ -1,0 +1,63 @@
+"""A real PostgreSQL for every test that asks: one server a test run, one fresh migrated database a test."""
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from auditor.model.secret import Secret
+from auditor.store import embedded
+from auditor.store.connection import Pool
+from auditor.store.database import connected
+from auditor.store.migrate import migrate
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[embedded.Address]:
+    """An embedded PostgreSQL whose template database is migrated."""
+    with tempfile.TemporaryDirectory(prefix="auditor-test-") as directory, embedded.running(Path(directory)) as address:
+        asyncio.run(_make_template(address))
+        yield address
+
+
+async def _make_template(address: embedded.Address) -> None:
+    await _execute(address, "create database migrated")
+    async with (
+        connected(_url(address, "migrated"), application="tests", connections=1) as pool,
+        pool.acquire() as connection,
+    ):
+        await migrate(connection)
+
+
+@pytest.fixture
+async def database_url(server: embedded.Address) -> AsyncIterator[Secret]:
+    """The URL of a fresh, migrated database."""
+    name = f"test_{next(_numbers)}"
+    await _execute(server, f"create database {name} template migrated strategy file_copy")
+    yield _url(server, name)
+    await _execute(server, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def database(database_url: Secret) -> AsyncIterator[Pool]:
+    """A pool on a fresh, migrated database."""
+    async with connected(database_url, application="tests") as pool:
+        yield pool
+
+
+def _url(address: embedded.Address, name: str) -> Secret:
+    return Secret(f"postgresql:///{name}?host={address.socket_directory}&user={embedded.DATABASE_USER}")
+
+
+async def _execute(address: embedded.Address, statement: str) -> None:
+    connection = await asyncpg.connect(_url(address, embedded.DATABASE_NAME).reveal())
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
