@@ -1,0 +1,188 @@
+"""What the lookup's answer says: decodes v2 and v1 into the same metadata.
+
+Sources: the provider's page *POST token lookup* (v2); ``POST /api/v1/tokens/lookup`` answers ``id, name, userId,
+revoked, created, expires, lastUse, personalAccessToken, scopes`` with times in milliseconds since the epoch. In the
+provider's OpenAPI document every field is optional; here ``id`` is not, because an answer that names no token is no
+answer about one, whoever sent it. Unknown fields and scopes are tolerated: the provider adds both without notice.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+import msgspec
+
+from auditor.model.lookup import TokenMetadata
+
+Api = Literal["v1", "v2"]
+"""Which lookup an environment offers."""
+
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# In JSON text: an escaped backslash, a whole surrogate pair, or half of one (group 1), which RFC 8259 §8.2 allows a
+# sender to write and no Unicode text can hold.
+_SURROGATE: Final = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
+class MalformedAnswer(Exception):
+    """An answer that is not the API's; the message holds no part of the answer."""
+
+
+class _V2(msgspec.Struct, rename="camel", gc=False):
+    id: str
+    name: str | None = None
+    owner: str | None = None
+    enabled: bool | None = None
+    personal_access_token: bool | None = None
+    creation_date: datetime | None = None
+    modified_date: datetime | None = None
+    expiration_date: datetime | None = None
+    last_used_date: datetime | None = None
+    last_used_ip_address: str | None = None
+    scopes: list[str] | None = None
+    additional_metadata: dict[str, str | None] | None = None
+
+
+class _V1(msgspec.Struct, rename="camel", gc=False):
+    id: str
+    name: str | None = None
+    user_id: str | None = None
+    revoked: bool | None = None
+    personal_access_token: bool | None = None
+    created: int | None = None
+    expires: int | None = None
+    last_use: int | None = None
+    scopes: list[str] | None = None
+
+
+class _ErrorBody(msgspec.Struct):
+    code: int
+    message: str = ""
+
+
+class _Envelope(msgspec.Struct):
+    error: _ErrorBody
+
+
+_decode_v2: Final = msgspec.json.Decoder(_V2).decode
+_decode_v1: Final = msgspec.json.Decoder(_V1).decode
+_decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+
+
+def decode(api: Api, body: bytes) -> TokenMetadata:
+    """Return the metadata that an answer with status 200 gives.
+
+    Raises ``MalformedAnswer`` where the body is not the API's. Characters that no database can hold (NUL, half of
+    a surrogate pair) are replaced by U+FFFD; dates become UTC.
+    """
+    read = _DECODERS[api]
+    try:
+        try:
+            return read(body)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            mended = _SURROGATE.sub(_mend, body)
+            if mended == body:
+                raise
+            return read(mended)
+    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError) as error:
+        raise MalformedAnswer(_kind_of(body, error)) from None
+
+
+def error_code(body: bytes) -> int | None:
+    """Return the code in the API's own error envelope, or None where the body is something else."""
+    try:
+        return _decode_envelope(body).error.code
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _from_v2(body: bytes) -> TokenMetadata:
+    answer = _decode_v2(body)
+    if not answer.id:
+        raise msgspec.ValidationError("empty id")
+    return TokenMetadata(
+        id=_storable(answer.id),
+        name=_storable_or_none(answer.name),
+        owner=_storable_or_none(answer.owner),
+        enabled=answer.enabled,
+        personal_access_token=answer.personal_access_token,
+        creation_date=_utc(answer.creation_date),
+        modified_date=_utc(answer.modified_date),
+        expiration_date=_utc(answer.expiration_date),
+        last_used_date=_utc(answer.last_used_date),
+        last_used_ip_address=_storable_or_none(answer.last_used_ip_address),
+        scopes=_scopes(answer.scopes),
+        additional_metadata=_metadata(answer.additional_metadata) if answer.additional_metadata else {},
+    )
+
+
+def _from_v1(body: bytes) -> TokenMetadata:
+    answer = _decode_v1(body)
+    if not answer.id:
+        raise msgspec.ValidationError("empty id")
+    return TokenMetadata(
+        id=_storable(answer.id),
+        name=_storable_or_none(answer.name),
+        owner=_storable_or_none(answer.user_id),
+        enabled=None if answer.revoked is None else not answer.revoked,
+        personal_access_token=answer.personal_access_token,
+        creation_date=_from_milliseconds(answer.created),
+        expiration_date=_from_milliseconds(answer.expires),
+        last_used_date=_from_milliseconds(answer.last_use),
+        scopes=_scopes(answer.scopes),
+    )
+
+
+_DECODERS: Final[Mapping[Api, Callable[[bytes], TokenMetadata]]] = {"v1": _from_v1, "v2": _from_v2}
+
+
+def _mend(match: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if match[1] else match[0]
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    if value is None or value.tzinfo is UTC:
+        return value
+    if value.tzinfo is None:  # the API writes a zone always; a date without one is read as the UTC that it means
+        return value.replace(tzinfo=UTC)
+    return value.astimezone(UTC)
+
+
+def _from_milliseconds(value: int | None) -> datetime | None:
+    return None if value is None else _EPOCH + timedelta(milliseconds=value)
+
+
+def _scopes(scopes: list[str] | None) -> tuple[str, ...]:
+    if not scopes:
+        return ()
+    return tuple(sorted({_storable(scope) for scope in scopes}))
+
+
+def _metadata(values: dict[str, str | None]) -> dict[str, str]:
+    return {_storable(key): _storable(value or "") for key, value in values.items()}
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", _REPLACEMENT) if "\0" in text else text
+
+
+def _storable_or_none(text: str | None) -> str | None:
+    return None if text is None else _storable(text)
+
+
+def _kind_of(body: bytes, error: Exception) -> str:
+    """Say what is wrong with a body without repeating any of it."""
+    start = body[:200].lstrip().lower()
+    if not start:
+        return "empty answer"
+    if start.startswith(b"<"):
+        return "an HTML page instead of the API's answer (a proxy or a login page?)"
+    if isinstance(error, msgspec.ValidationError):
+        # msgspec names types and the path only, never a value.
+        return f"answer does not fit the API: {error}"
+    return "answer is not JSON, or was cut short"
