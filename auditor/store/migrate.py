@@ -48,7 +48,7 @@ def migrations() -> Sequence[Migration]:
 
 
 async def migrate(connection: Connection) -> Sequence[str]:
-    """Apply what is missing, under a lock that lets one process at a time migrate; return the names of what was applied.
+    """Apply what is missing, under a lock that lets one process at a time migrate; return what was applied.
 
     Raises ``StoreMismatch`` where the database was migrated by a newer auditor.
     """

@@ -1,0 +1,90 @@
+"""What becomes of a token's findings when it is observed again: pure, so that it can be replayed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from auditor.model.finding import Resolution, Severity, Transition, Violation
+
+
+class KnownFinding(msgspec.Struct, frozen=True):
+    """A finding as the database holds it before an observation."""
+
+    id: int
+    rule_id: str
+    discriminator: str
+    severity: Severity
+    is_open: bool
+    message: str
+    evidence: dict[str, Any]
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What happens to one finding. Without a transition only its words or evidence are brought up to date."""
+
+    transition: Transition | None
+    known: KnownFinding | None
+    """None exactly when the finding is opened."""
+    violation: Violation
+    """For a resolved finding, what it last said."""
+    resolution: Resolution | None = None
+    """Present exactly when the finding is resolved."""
+
+
+Verdict = Callable[[str], Resolution | None]
+"""Rule id → how a finding of a rule that did not fire ends, or None where the silence is no evidence."""
+
+
+def changes(known: Sequence[KnownFinding], violations: Sequence[Violation], verdict: Verdict) -> list[Change]:
+    """Compare a token's findings with the violations of an evident observation of it.
+
+    A violation opens a finding, reopens a resolved one, or lets an open one rise, fall or stand. An open finding whose
+    rule did not fire ends as ``verdict`` says of the rule; where it says None, the finding stays as it is.
+    """
+    if not known:
+        return [Change(Transition.OPENED, None, violation) for violation in violations]
+    before = {(finding.rule_id, finding.discriminator): finding for finding in known}
+    happened: list[Change] = []
+    for violation in violations:
+        finding = before.pop((violation.rule_id, violation.discriminator), None)
+        transition = _transition(finding, violation)
+        if (
+            transition is not None
+            or finding is None
+            or (finding.message, finding.evidence) != (violation.message, violation.evidence)
+        ):
+            happened.append(Change(transition, finding, violation))
+    happened.extend(_ended(before.values(), verdict))
+    return happened
+
+
+def ended(known: Sequence[KnownFinding], resolution: Resolution) -> list[Change]:
+    """Resolve every open finding of a token, for one reason."""
+    return _ended(known, lambda _rule_id: resolution)
+
+
+def _ended(findings: Iterable[KnownFinding], verdict: Verdict) -> list[Change]:
+    happened: list[Change] = []
+    for finding in findings:
+        if not finding.is_open:
+            continue
+        resolution = verdict(finding.rule_id)
+        if resolution is not None:
+            last = Violation(
+                finding.rule_id, finding.severity, finding.message, finding.evidence, finding.discriminator
+            )
+            happened.append(Change(Transition.RESOLVED, finding, last, resolution))
+    return happened
+
+
+def _transition(finding: KnownFinding | None, violation: Violation) -> Transition | None:
+    if finding is None:
+        return Transition.OPENED
+    if not finding.is_open:
+        return Transition.REOPENED
+    if violation.severity.rank > finding.severity.rank:
+        return Transition.ESCALATED
+    if violation.severity.rank < finding.severity.rank:
+        return Transition.EASED
+    return None

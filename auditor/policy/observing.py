@@ -1,0 +1,84 @@
+"""How a lookup becomes an observation, and what of it is a change."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from auditor.model.lookup import Lookup, Observation, Outcome
+from auditor.model.token import Location
+
+_SPEAKABLE_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+FINGERPRINT_PREFIX: Final = "fp:"
+
+
+def label_of(public_id: str | None, fingerprint: bytes, lookup: Lookup) -> str:
+    """Return what a token is called: its public id; else the id that the lookup told; else its keyed fingerprint.
+
+    An id that holds anything but letters, digits and ``_.-`` is not taken: labels go into keys and command lines.
+    """
+    if public_id is not None:
+        return public_id
+    told = lookup.metadata.id if lookup.metadata else ""
+    return told if _SPEAKABLE_ID.fullmatch(told) else f"{FINGERPRINT_PREFIX}{fingerprint.hex()}"
+
+
+def observe(
+    lookup: Lookup,
+    previous: Observation | None,
+    *,
+    environment: str,
+    label: str,
+    public_id: str | None,
+    locations: tuple[Location, ...],
+    tags: Iterable[str],
+    first_seen_at: datetime,
+) -> Observation | None:
+    """Return the observation that a lookup amounts to; None where it is no evidence."""
+    if not lookup.outcome.is_evidence:
+        return None
+    return Observation(
+        environment=environment,
+        label=label,
+        at=lookup.at,
+        outcome=lookup.outcome,
+        metadata=lookup.metadata,
+        public_id=public_id,
+        locations=locations,
+        tags=frozenset(tags),
+        first_seen_at=first_seen_at,
+        disabled_since=_disabled_since(lookup, previous),
+    )
+
+
+def _disabled_since(lookup: Lookup, previous: Observation | None) -> datetime | None:
+    if lookup.metadata is None or lookup.metadata.enabled is not False:
+        return None
+    return (previous.disabled_since if previous else None) or lookup.at
+
+
+def is_changed(observation: Observation, previous: Observation | None) -> bool:
+    """Whether anything but use differs from the previous observation, or there is none."""
+    if previous is None or observation.outcome is not previous.outcome:
+        return True
+    now, before = observation.metadata, previous.metadata
+    if now is None or before is None or now == before:
+        return False
+    # The date and address of the last use are put aside; everything else counts.
+    return now != msgspec.structs.replace(
+        before, last_used_date=now.last_used_date, last_used_ip_address=now.last_used_ip_address
+    )
+
+
+def is_used(observation: Observation, previous: Observation | None) -> bool:
+    """Whether the observation shows a use that the previous one did not: its date or its address moved."""
+    token = observation.metadata
+    if token is None or token.last_used_date is None:
+        return False
+    before = previous.metadata if previous is not None and previous.outcome is Outcome.FOUND else None
+    return before is None or (token.last_used_date, token.last_used_ip_address) != (
+        before.last_used_date,
+        before.last_used_ip_address,
+    )

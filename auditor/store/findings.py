@@ -1,0 +1,272 @@
+"""Findings in the database: what is known of a token's, what happened to them, and reading them."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from auditor.model.finding import Finding, Resolution, Severity, Transition
+from auditor.policy.lifecycle import Change, KnownFinding
+from auditor.store.connection import Connection, Row
+from auditor.store.tokens import locations_of
+
+_evidence: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+async def known(connection: Connection, tokens: Sequence[int]) -> Mapping[int, list[KnownFinding]]:
+    """Return the findings of tokens, open and resolved, by token id."""
+    found: dict[int, list[KnownFinding]] = {}
+    if not tokens:
+        return found
+    for row in await connection.fetch(
+        """
+        select token_id, id, rule_id, discriminator, severity, status = 'open' as is_open, message, evidence
+        from finding where token_id = any ($1::bigint[])
+        """,
+        tokens,
+    ):
+        found.setdefault(row["token_id"], []).append(
+            KnownFinding(
+                row["id"],
+                row["rule_id"],
+                row["discriminator"],
+                Severity(row["severity"]),
+                row["is_open"],
+                row["message"],
+                _evidence(row["evidence"]),
+            )
+        )
+    return found
+
+
+async def apply(connection: Connection, sweep: int, changes: Sequence[tuple[int, Change]], now: datetime) -> list[int]:
+    """Write what happened to findings, each change with its token's id; return the findings' ids in the same order.
+
+    Every transition becomes a row of ``finding_event``; a change without one only renews the finding's words.
+    """
+    opened = [(token, change) for token, change in changes if change.known is None]
+    new = iter(await _insert(connection, opened, now))
+    ids = [change.known.id if change.known else next(new) for _token, change in changes]
+    moved = [(number, change) for number, (_token, change) in zip(ids, changes, strict=True) if change.known]
+    if moved:
+        await _update(connection, moved, now)
+    happened = [(number, change) for number, (_token, change) in zip(ids, changes, strict=True) if change.transition]
+    if happened:
+        await _insert_events(connection, sweep, happened, now)
+    return ids
+
+
+async def _insert(connection: Connection, opened: Sequence[tuple[int, Change]], now: datetime) -> list[int]:
+    if not opened:
+        return []
+    rows = await connection.fetch(
+        """
+        insert into finding (token_id, rule_id, discriminator, severity, status, message, evidence, opened_at)
+        select token_id, rule_id, discriminator, severity, 'open', message, evidence::jsonb, $1
+        from unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) with ordinality
+            as f (token_id, rule_id, discriminator, severity, message, evidence, position)
+        order by position
+        returning id, token_id, rule_id, discriminator
+        """,
+        now,
+        [token for token, _change in opened],
+        [change.violation.rule_id for _token, change in opened],
+        [change.violation.discriminator for _token, change in opened],
+        [change.violation.severity.value for _token, change in opened],
+        [change.violation.message for _token, change in opened],
+        [_json(change.violation.evidence) for _token, change in opened],
+    )
+    # Which row got which id is read from the row: the order of RETURNING is not promised.
+    ids = {(row[1], row[2], row[3]): row[0] for row in rows}
+    return [ids[token, change.violation.rule_id, change.violation.discriminator] for token, change in opened]
+
+
+async def _update(connection: Connection, moved: Sequence[tuple[int, Change]], now: datetime) -> None:
+    await connection.execute(
+        """
+        update finding f set severity = c.severity, message = c.message, evidence = c.evidence::jsonb,
+            status = case c.transition when 'resolved' then 'resolved' when 'reopened' then 'open' else f.status end,
+            resolution = case c.transition when 'resolved' then c.resolution when 'reopened' then null
+                else f.resolution end,
+            resolved_at = case c.transition when 'resolved' then $1 when 'reopened' then null else f.resolved_at end,
+            reopenings = f.reopenings + (c.transition = 'reopened')::integer
+        from unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+            as c (id, transition, severity, message, evidence, resolution)
+        where f.id = c.id
+        """,
+        now,
+        [number for number, _change in moved],
+        [change.transition.value if change.transition else "" for _number, change in moved],
+        [change.violation.severity.value for _number, change in moved],
+        [change.violation.message for _number, change in moved],
+        [_json(change.violation.evidence) for _number, change in moved],
+        [change.resolution.value if change.resolution else None for _number, change in moved],
+    )
+
+
+async def _insert_events(
+    connection: Connection, sweep: int, happened: Sequence[tuple[int, Change]], now: datetime
+) -> None:
+    await connection.execute(
+        """
+        insert into finding_event (finding_id, sweep_id, at, transition, severity, resolution, message, evidence)
+        select id, $1, $2, transition, severity, resolution, message, evidence::jsonb
+        from unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+            as e (id, transition, severity, resolution, message, evidence)
+        """,
+        sweep,
+        now,
+        [number for number, _change in happened],
+        [change.transition.value for _number, change in happened if change.transition],
+        [change.violation.severity.value for _number, change in happened],
+        [change.resolution.value if change.resolution else None for _number, change in happened],
+        [change.violation.message for _number, change in happened],
+        [_json(change.violation.evidence) for _number, change in happened],
+    )
+
+
+def key_of(environment: str, label: str, rule_id: str, discriminator: str) -> str:
+    """Return a finding's stable key: ``environment/label/rule`` with ``/discriminator`` where there is one."""
+    key = f"{environment}/{label}/{rule_id}"
+    return f"{key}/{discriminator}" if discriminator else key
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which findings to read; empty conditions hold for all."""
+
+    environments: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    severities: tuple[Severity, ...] = ()
+    resolved_since: datetime | None = None
+    """Read findings that were resolved at or after this instant too; None: open ones only."""
+
+
+_SELECT: Final = """
+select f.id, environment.name as environment, t.label, f.rule_id, f.discriminator, f.severity, f.status, f.message,
+    f.evidence, t.name as token_name, t.owner, t.places, f.opened_at, coalesce(l.evident_at, f.opened_at) as last_seen_at,
+    f.resolved_at, f.resolution, f.reopenings, t.removed_at is null as is_stored
+from finding f
+join token t on t.id = f.token_id
+join environment on environment.id = t.environment_id
+left join lookup l on l.token_id = t.id
+"""
+_WORST_FIRST: Final = "array_position(array['critical', 'high', 'medium', 'low', 'info'], f.severity)"
+
+
+async def read(connection: Connection, wanted: Filter, *, batch: int = 1000) -> AsyncIterator[Sequence[Finding]]:
+    """Yield findings, open before resolved, worst first and oldest first among equals, in batches.
+
+    Reads through a cursor inside one transaction, so that the whole is of one instant.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        rows = connection.cursor(
+            f"""
+            {_SELECT}
+            where (f.status = 'open' or f.resolved_at >= $1)
+                and (cardinality($2::text[]) = 0 or environment.name = any ($2))
+                and (cardinality($3::text[]) = 0 or f.rule_id = any ($3))
+                and (cardinality($4::text[]) = 0 or f.severity = any ($4))
+            order by f.status, {_WORST_FIRST}, f.opened_at, f.id
+            """,
+            wanted.resolved_since,
+            list(wanted.environments),
+            list(wanted.rules),
+            [severity.value for severity in wanted.severities],
+            prefetch=batch,
+        )
+        gathered: list[Finding] = []
+        async for row in rows:
+            gathered.append(_finding(row))
+            if len(gathered) == batch:
+                yield gathered
+                gathered = []
+        if gathered:
+            yield gathered
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One transition of a finding, as history."""
+
+    at: datetime
+    transition: Transition
+    severity: Severity
+    resolution: Resolution | None
+    message: str
+    evidence: dict[str, Any]
+    sweep: int
+
+
+async def show(connection: Connection, key: str) -> tuple[Finding, Sequence[Event]] | None:
+    """Return the finding of a key with its history, oldest event first; None where there is none."""
+    parts = key.split("/", 3)
+    if len(parts) < 3:
+        return None
+    row = await connection.fetchrow(
+        f"""
+        {_SELECT} where environment.name = $1 and t.label = $2 and f.rule_id = $3 and f.discriminator = $4
+        """,
+        *parts[:3],
+        parts[3] if len(parts) > 3 else "",
+    )
+    if row is None:
+        return None
+    events = await connection.fetch(
+        """
+        select at, transition, severity, resolution, message, evidence, sweep_id
+        from finding_event where finding_id = $1 order by id
+        """,
+        row["id"],
+    )
+    return _finding(row), [
+        Event(
+            event["at"],
+            Transition(event["transition"]),
+            Severity(event["severity"]),
+            Resolution(event["resolution"]) if event["resolution"] else None,
+            event["message"],
+            _evidence(event["evidence"]),
+            event["sweep_id"],
+        )
+        for event in events
+    ]
+
+
+async def count_open(connection: Connection) -> Mapping[str, Mapping[Severity, int]]:
+    """Return how many findings are open, by environment and severity; environments without any are left out."""
+    counts: dict[str, dict[Severity, int]] = {}
+    for row in await connection.fetch(
+        """
+        select environment.name, f.severity, count(*) as findings
+        from finding f join token t on t.id = f.token_id join environment on environment.id = t.environment_id
+        where f.status = 'open' group by 1, 2
+        """
+    ):
+        counts.setdefault(row["name"], {})[Severity(row["severity"])] = row["findings"]
+    return counts
+
+
+def _finding(row: Row) -> Finding:
+    return Finding(
+        key=key_of(row["environment"], row["label"], row["rule_id"], row["discriminator"]),
+        environment=row["environment"],
+        label=row["label"],
+        rule_id=row["rule_id"],
+        severity=Severity(row["severity"]),
+        status=row["status"],
+        message=row["message"],
+        evidence=_evidence(row["evidence"]),
+        token_name=row["token_name"],
+        owner=row["owner"],
+        locations=locations_of(row["places"]),
+        opened_at=row["opened_at"],
+        last_seen_at=row["last_seen_at"],
+        resolved_at=row["resolved_at"],
+        resolution=Resolution(row["resolution"]) if row["resolution"] else None,
+        reopenings=row["reopenings"],
+        is_stored=row["is_stored"],
+    )
+
+
+def _json(value: Mapping[str, object]) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,192 @@
+"""Sweeps: one owner an environment, and an account that adds up."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from auditor.model.errors import SweepUnderWay
+from auditor.model.lookup import Outcome
+from auditor.model.sweep import SweepStatus, SweepSummary
+from auditor.store.connection import Connection, Pool, Row
+
+INTERRUPTED: Final = "the sweep's process ended before it"
+
+_LOCK_CLASS: Final = 0x7377_6565  # "swee" in ASCII: sweeps among advisory locks of two keys
+
+
+async def environment_id(connection: Connection, name: str, url: str) -> int:
+    """Return the id of an environment, making its row when it is new and noting its url when that changed."""
+    row = await connection.fetchrow("select id, url from environment where name = $1", name)
+    if row is not None and row["url"] == url:
+        return int(row["id"])
+    return int(
+        await connection.fetchval(
+            """
+            insert into environment (name, url) values ($1, $2)
+            on conflict (name) do update set url = excluded.url
+            returning id
+            """,
+            name,
+            url,
+        )
+    )
+
+
+@asynccontextmanager
+async def owned(pool: Pool, name: str, environment: int) -> AsyncIterator[Connection]:
+    """Own an environment for the length of the block, on a connection that must stay open as long.
+
+    Raises ``SweepUnderWay`` where another process owns it. The lock ends with its connection, so a process that was
+    killed owns nothing.
+    """
+    async with pool.acquire() as connection:
+        if not await connection.fetchval("select pg_try_advisory_lock($1, $2)", _LOCK_CLASS, environment):
+            raise SweepUnderWay(f'environment "{name}" is being swept by another process; wait for that sweep to end')
+        try:
+            yield connection
+        finally:
+            if not connection.is_closed():
+                await connection.execute("select pg_advisory_unlock($1, $2)", _LOCK_CLASS, environment)
+
+
+async def begin(
+    connection: Connection,
+    environment: int,
+    *,
+    now: datetime,
+    policy_digest: str,
+    policy_document: bytes,
+    self_lookup: bool,
+) -> int:
+    """Open a sweep and return its id; the caller owns the environment.
+
+    A sweep that is still marked running belongs to a process that died: it is closed as failed, what it recorded stays.
+    """
+    async with connection.transaction():
+        await connection.execute(
+            """
+            insert into policy (digest, document, first_applied_at) values ($1, $2, $3) on conflict do nothing
+            """,
+            policy_digest,
+            policy_document.decode(),
+            now,
+        )
+        await connection.execute(
+            """
+            with died as (
+                update sweep set status = 'failed', finished_at = $2,
+                    failed = enrolled - found - missing - refused,
+                    reasons = reasons || jsonb_build_object($3::text, 1)
+                where environment_id = $1 and status = 'running'
+                returning id
+            )
+            delete from enrolment using died where sweep_id = died.id
+            """,
+            environment,
+            now,
+            INTERRUPTED,
+        )
+        return int(
+            await connection.fetchval(
+                """
+                insert into sweep (environment_id, policy_digest, self_lookup, started_at, status)
+                values ($1, $2, $3, $4, 'running') returning id
+                """,
+                environment,
+                policy_digest,
+                self_lookup,
+                now,
+            )
+        )
+
+
+async def count(
+    connection: Connection, sweep: int, outcomes: Mapping[Outcome, int], reasons: Mapping[str, int]
+) -> None:
+    """Add a batch's outcomes to the account, in the batch's transaction; ``reasons`` replaces what stood there."""
+    await connection.execute(
+        """
+        update sweep set enrolled = enrolled + $2, found = found + $3, missing = missing + $4,
+            refused = refused + $5, failed = failed + $6, reasons = $7
+        where id = $1
+        """,
+        sweep,
+        sum(outcomes.values()),
+        outcomes.get(Outcome.FOUND, 0),
+        outcomes.get(Outcome.MISSING, 0),
+        outcomes.get(Outcome.REFUSED, 0),
+        sum(number for outcome, number in outcomes.items() if outcome.is_failure),
+        _json(reasons),
+    )
+
+
+async def finish(
+    connection: Connection,
+    sweep: int,
+    *,
+    status: SweepStatus,
+    source_problems: Mapping[str, str],
+    now: datetime,
+) -> SweepSummary:
+    """Close a sweep and return its account. The schema refuses one that does not add up."""
+    row = await connection.fetchrow(
+        f"""
+        update sweep set status = $2, source_problems = $3, finished_at = $4
+        from environment where sweep.id = $1 and environment.id = sweep.environment_id
+        returning {SUMMARY_COLUMNS}
+        """,  # noqa: S608 -- a constant of this module
+        sweep,
+        status.value,
+        _json(source_problems),
+        now,
+    )
+    await connection.execute("delete from enrolment where sweep_id = $1", sweep)
+    assert row is not None
+    return summary_of(row)
+
+
+SUMMARY_COLUMNS: Final = """
+    sweep.id, environment.name as environment, sweep.started_at, sweep.finished_at, sweep.status, sweep.enrolled,
+    sweep.found, sweep.missing, sweep.refused, sweep.failed, sweep.reasons, sweep.source_problems,
+    sweep.policy_digest, sweep.self_lookup
+"""
+"""What ``summary_of`` reads, of ``sweep`` joined with its ``environment``."""
+
+
+def summary_of(row: Row) -> SweepSummary:
+    """Return a row of ``SUMMARY_COLUMNS`` as a summary."""
+    return SweepSummary(
+        id=row["id"],
+        environment=row["environment"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        status=SweepStatus(row["status"]),
+        enrolled=row["enrolled"],
+        found=row["found"],
+        missing=row["missing"],
+        refused=row["refused"],
+        failed=row["failed"],
+        reasons=msgspec.json.decode(row["reasons"], type=dict[str, int]),
+        source_problems=msgspec.json.decode(row["source_problems"], type=dict[str, str]),
+        policy_digest=row["policy_digest"],
+        self_lookup=row["self_lookup"],
+    )
+
+
+async def latest(connection: Connection, environment: str) -> SweepSummary | None:
+    """Return the last sweep of an environment, running or not; None before the first."""
+    row = await connection.fetchrow(
+        f"""
+        select {SUMMARY_COLUMNS} from sweep join environment on environment.id = sweep.environment_id
+        where environment.name = $1 order by sweep.id desc limit 1
+        """,  # noqa: S608 -- a constant of this module
+        environment,
+    )
+    return None if row is None else summary_of(row)
+
+
+def _json(value: Mapping[str, object]) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,443 @@
+"""Stored tokens: enrolment in a sweep, the latest evidence about each, its changes and its uses."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from auditor.model.lookup import Lookup, Observation, Outcome, TokenMetadata
+from auditor.model.token import Location
+from auditor.store.connection import Connection, Row
+
+_UNIT: Final = "\x1f"
+_RECORD: Final = "\x1e"
+
+
+class Enrolment(msgspec.Struct, frozen=True):
+    """A stored token as the sources gave it, with every place that one batch met it at."""
+
+    fingerprint: bytes
+    """Keyed, 16 bytes: stands for the secret wherever the secret must not be."""
+    public_id: str | None
+    locations: tuple[Location, ...]
+    tags: frozenset[str]
+
+
+class KnownToken(msgspec.Struct, frozen=True):
+    """What the store holds of a token from earlier sweeps."""
+
+    id: int
+    label: str
+    first_seen_at: datetime
+    previous: Observation | None
+    """The last evident observation; None where no lookup ever gave evidence."""
+    misses: int
+    """Evident lookups running that were missing."""
+    failures: int
+    """Lookups running without evidence."""
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """One token's part of a batch, to be written."""
+
+    enrolment: Enrolment
+    known: KnownToken | None
+    label: str
+    lookup: Lookup
+    observation: Observation | None
+    """Present exactly when the lookup is evidence."""
+    is_changed: bool
+    """Whether anything but use differs from the previous observation, or there is none."""
+    is_used: bool
+    """Whether the date or address of the last use moved."""
+
+
+async def enrol(
+    connection: Connection, sweep: int, environment: int, batch: Sequence[Enrolment], at: datetime
+) -> list[tuple[Enrolment, KnownToken | None]]:
+    """Enrol a batch and return those that this sweep meets for the first time, each with what is known of it.
+
+    A secret that the sweep has met before only gains its further places. ``at`` dates the previous observations that
+    have no date of their own.
+    """
+    rows = await connection.fetch(
+        """
+        with offered as (
+            select fingerprint, string_to_array(places, E'\\x1e') as places, string_to_array(tags, E'\\x1e') as tags
+            from unnest($3::bytea[], $4::text[], $5::text[]) as o (fingerprint, places, tags)
+        ), enrolled as (
+            insert into enrolment (sweep_id, fingerprint, places, tags)
+            select $1, fingerprint, places, tags from offered
+            on conflict (sweep_id, fingerprint) do update set
+                places = (select array_agg(distinct p order by p) from unnest(enrolment.places || excluded.places) p),
+                tags = (select coalesce(array_agg(distinct t order by t), '{}')
+                        from unnest(enrolment.tags || excluded.tags) t)
+            returning fingerprint, xmax = 0 as is_new
+        )
+        select e.fingerprint, t.*, l.evident_at, l.misses, l.failures
+        from enrolled e
+        left join token t on t.environment_id = $2 and t.fingerprint = e.fingerprint
+        left join lookup l on l.token_id = t.id
+        where e.is_new
+        """,
+        sweep,
+        environment,
+        [entry.fingerprint for entry in batch],
+        [_RECORD.join(map(_place, sorted(entry.locations))) for entry in batch],
+        [_RECORD.join(sorted(entry.tags)) for entry in batch],
+    )
+    known = {row[0]: None if row["id"] is None else _known(row, at) for row in rows}
+    return [(entry, known[entry.fingerprint]) for entry in batch if entry.fingerprint in known]
+
+
+async def record(
+    connection: Connection, sweep: int, environment: int, batch: Sequence[Recorded]
+) -> list[tuple[int, str]]:
+    """Write a batch's lookups and what they changed; return each token's id and label, in the batch's order.
+
+    Nothing of a token is written but its lookup where nothing changed.
+    """
+    ids = await _insert_new(connection, environment, batch)
+    identities: list[tuple[int, str]] = []
+    for entry in batch:
+        known = entry.known
+        identities.append((known.id, known.label) if known else ids[entry.enrolment.fingerprint])
+    await _relabel(connection, environment, batch, identities)
+    numbered = [(identity[0], entry) for identity, entry in zip(identities, batch, strict=True)]
+    await _update_known(connection, numbered)
+    await _insert_changes(connection, sweep, numbered)
+    await _insert_uses(connection, numbered)
+    await _upsert_lookups(connection, sweep, numbered)
+    return identities
+
+
+async def settle_places(
+    connection: Connection, sweep: int, environment: int, *, unread_sources: Sequence[str], now: datetime
+) -> int:
+    """At a sweep's end, bring the places of its tokens up to date; return how many tokens are stored no longer.
+
+    A place in a source that was not read to its end is kept: not seeing it proves nothing.
+    """
+    await connection.execute(
+        """
+        update token t set places = f.places, tags = e.tags, removed_at = null
+        from enrolment e
+        cross join lateral (
+            select array_agg(distinct p order by p) as places from (
+                select unnest(e.places) as p
+                union all
+                select p from unnest((select places from token k
+                                      where k.environment_id = $2 and k.fingerprint = e.fingerprint)) as p
+                where split_part(p, E'\\x1f', 1) = any ($3::text[])
+            ) kept
+        ) f
+        where e.sweep_id = $1 and t.environment_id = $2 and t.fingerprint = e.fingerprint
+            and (t.places is distinct from f.places or t.tags is distinct from e.tags or t.removed_at is not null)
+        """,
+        sweep,
+        environment,
+        list(unread_sources),
+    )
+    removed = await connection.fetch(
+        """
+        update token t set removed_at = $3
+        where t.environment_id = $2 and t.removed_at is null
+            and not exists (select 1 from enrolment e where e.sweep_id = $1 and e.fingerprint = t.fingerprint)
+            and not exists (select 1 from unnest(t.places) p where split_part(p, E'\\x1f', 1) = any ($4::text[]))
+        returning t.id
+        """,
+        sweep,
+        environment,
+        now,
+        list(unread_sources),
+    )
+    return len(removed)
+
+
+_COLUMNS: Final = {
+    "outcome": "text",
+    "changed_at": "timestamptz",
+    "disabled_since": "timestamptz",
+    "returned_id": "text",
+    "name": "text",
+    "owner": "text",
+    "enabled": "boolean",
+    "personal_access_token": "boolean",
+    "creation_date": "timestamptz",
+    "modified_date": "timestamptz",
+    "expiration_date": "timestamptz",
+    "last_used_date": "timestamptz",
+    "last_used_ip_address": "text",
+    "scopes": "text",
+    "additional_metadata": "text",
+}
+"""The columns of ``token`` that an observation fills, with the types of the arrays that carry them."""
+_NAMES: Final = ", ".join(_COLUMNS)
+_ABOUT_EVIDENCE: Final = frozenset({"outcome", "changed_at", "disabled_since"})
+
+
+def _value(name: str) -> str:
+    """Return the SQL that reads a column of ``_COLUMNS`` from the carried arrays."""
+    if name == "scopes":
+        return "string_to_array(o.scopes, E'\\x1f')"
+    if name == "additional_metadata":
+        return "o.additional_metadata::jsonb"
+    return f"o.{name}"
+
+
+def _value_for_update(name: str) -> str:
+    """As ``_value``, for a row that exists: a missing token keeps the metadata it last had."""
+    if name == "changed_at":
+        return "coalesce(o.changed_at, t.changed_at)"
+    if name in _ABOUT_EVIDENCE:
+        return _value(name)
+    return f"case o.outcome when 'missing' then t.{name} else {_value(name)} end"
+
+
+def _arrays(first: int) -> str:
+    return ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_COLUMNS.values(), first))
+
+
+def _columns(observations: Sequence[Observation | None]) -> list[list[object]]:
+    """Return one list a column of ``_COLUMNS``."""
+    return [list(column) for column in zip(*map(_values, observations), strict=True)]
+
+
+_NOTHING_KNOWN: Final = (None,) * 13 + ("", "{}")
+
+
+def _values(observation: Observation | None) -> tuple[object, ...]:
+    if observation is None:
+        return _NOTHING_KNOWN
+    token = observation.metadata
+    if token is None:
+        return (observation.outcome.value, observation.at, observation.disabled_since, *_NOTHING_KNOWN[3:])
+    return (
+        observation.outcome.value,
+        observation.at,
+        observation.disabled_since,
+        token.id,
+        token.name,
+        token.owner,
+        token.enabled,
+        token.personal_access_token,
+        token.creation_date,
+        token.modified_date,
+        token.expiration_date,
+        token.last_used_date,
+        token.last_used_ip_address,
+        _UNIT.join(token.scopes),
+        _encode(token.additional_metadata) if token.additional_metadata else "{}",
+    )
+
+
+_INSERT: Final = f"""
+with offered as (
+    select o.*, row_number() over (partition by label order by fingerprint) as copy
+    from unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], {_arrays(8)})
+        as o (fingerprint, label, public_id, places, tags, first_seen_at, {_NAMES})
+)
+insert into token (environment_id, fingerprint, label, public_id, places, tags, first_seen_at, {_NAMES})
+select $1, o.fingerprint,
+    -- Two secrets can claim one public id, one of them a damaged copy; the later one is told apart by its fingerprint.
+    case when o.copy > 1 or exists (select 1 from token t where t.environment_id = $1 and t.label = o.label)
+        then o.label || '~' || left(encode(o.fingerprint, 'hex'), 8) else o.label end,
+    o.public_id, string_to_array(o.places, E'\\x1e'), string_to_array(o.tags, E'\\x1e'), o.first_seen_at,
+    {", ".join(map(_value, _COLUMNS))}
+from offered o
+returning id, fingerprint, label
+"""  # noqa: S608 -- constants of this module
+
+
+async def _insert_new(
+    connection: Connection, environment: int, batch: Sequence[Recorded]
+) -> dict[bytes, tuple[int, str]]:
+    new = [entry for entry in batch if entry.known is None]
+    if not new:
+        return {}
+    rows = await connection.fetch(
+        _INSERT,
+        environment,
+        [entry.enrolment.fingerprint for entry in new],
+        [entry.label for entry in new],
+        [entry.enrolment.public_id for entry in new],
+        [_RECORD.join(map(_place, sorted(entry.enrolment.locations))) for entry in new],
+        [_RECORD.join(sorted(entry.enrolment.tags)) for entry in new],
+        [entry.lookup.at for entry in new],
+        *_columns([entry.observation for entry in new]),
+    )
+    return {row["fingerprint"]: (row["id"], row["label"]) for row in rows}
+
+
+async def _relabel(
+    connection: Connection, environment: int, batch: Sequence[Recorded], identities: list[tuple[int, str]]
+) -> None:
+    """Give tokens that went by a fingerprint the id that a lookup told; rare, so one statement each."""
+    for position, entry in enumerate(batch):
+        known = entry.known
+        if known is None or known.label == entry.label:
+            continue
+        label = await connection.fetchval(
+            """
+            update token set label = case
+                when exists (select 1 from token t where t.environment_id = $1 and t.label = $3)
+                then $3 || '~' || left(encode(fingerprint, 'hex'), 8) else $3 end
+            where id = $2 returning label
+            """,
+            environment,
+            known.id,
+            entry.label,
+        )
+        identities[position] = (known.id, label)
+
+
+_UPDATE: Final = f"""
+update token t set ({_NAMES}) = row ({", ".join(map(_value_for_update, _COLUMNS))})
+from unnest($1::bigint[], {_arrays(2)}) as o (id, {_NAMES})
+where t.id = o.id
+"""  # noqa: S608 -- constants of this module
+
+
+async def _update_known(connection: Connection, batch: Sequence[tuple[int, Recorded]]) -> None:
+    moved = [
+        (number, entry.observation, entry.is_changed)
+        for number, entry in batch
+        if entry.known is not None and entry.observation is not None and (entry.is_changed or entry.is_used)
+    ]
+    if not moved:
+        return
+    columns = _columns([observation for _number, observation, _is_changed in moved])
+    changed_at = columns[list(_COLUMNS).index("changed_at")]
+    for position, (_number, _observation, is_changed) in enumerate(moved):
+        if not is_changed:
+            changed_at[position] = None
+    await connection.execute(_UPDATE, [number for number, _observation, _is_changed in moved], *columns)
+
+
+async def _insert_changes(connection: Connection, sweep: int, batch: Sequence[tuple[int, Recorded]]) -> None:
+    changed = [(number, entry.observation) for number, entry in batch if entry.is_changed and entry.observation]
+    if changed:
+        await connection.execute(
+            """
+            insert into token_change (token_id, at, sweep_id, outcome, state)
+            select token_id, at, $1, outcome, state::jsonb
+            from unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::text[]) as c (token_id, at, outcome, state)
+            on conflict (token_id, at) do update set outcome = excluded.outcome, state = excluded.state
+            """,
+            sweep,
+            [number for number, _observation in changed],
+            [observation.at for _number, observation in changed],
+            [observation.outcome.value for _number, observation in changed],
+            [_state(observation) for _number, observation in changed],
+        )
+
+
+async def _insert_uses(connection: Connection, batch: Sequence[tuple[int, Recorded]]) -> None:
+    used = [
+        (number, entry.observation.at, entry.observation.metadata)
+        for number, entry in batch
+        if entry.is_used and entry.observation is not None and entry.observation.metadata is not None
+    ]
+    if used:
+        await connection.execute(
+            """
+            insert into token_use (token_id, observed_at, used_at, ip_address)
+            select * from unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::text[])
+            on conflict do nothing
+            """,
+            [number for number, _at, _token in used],
+            [at for _number, at, _token in used],
+            [token.last_used_date for _number, _at, token in used],
+            [token.last_used_ip_address for _number, _at, token in used],
+        )
+
+
+async def _upsert_lookups(connection: Connection, sweep: int, batch: Sequence[tuple[int, Recorded]]) -> None:
+    await connection.execute(
+        """
+        insert into lookup as l (token_id, sweep_id, at, outcome, reason, evident_at, misses, failures)
+        select token_id, $1, at, outcome, reason,
+            case when outcome in ('found', 'missing') then at end,
+            (outcome = 'missing')::integer,
+            (outcome not in ('found', 'missing'))::integer
+        from unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::text[]) as o (token_id, at, outcome, reason)
+        on conflict (token_id) do update set sweep_id = excluded.sweep_id, at = excluded.at,
+            outcome = excluded.outcome, reason = excluded.reason,
+            evident_at = coalesce(excluded.evident_at, l.evident_at),
+            misses = case excluded.outcome when 'missing' then l.misses + 1 when 'found' then 0 else l.misses end,
+            failures = case when excluded.outcome in ('found', 'missing') then 0 else l.failures + 1 end
+        """,
+        sweep,
+        [number for number, _entry in batch],
+        [entry.lookup.at for _number, entry in batch],
+        [entry.lookup.outcome.value for _number, entry in batch],
+        [entry.lookup.reason for _number, entry in batch],
+    )
+
+
+def _known(row: Row, at: datetime) -> KnownToken:
+    return KnownToken(
+        row["id"],
+        row["label"],
+        row["first_seen_at"],
+        None if row["outcome"] is None else observation_of(row, row["evident_at"] or at),
+        row["misses"] or 0,
+        row["failures"] or 0,
+    )
+
+
+def observation_of(row: Row, at: datetime, environment: str = "") -> Observation:
+    """Return a row of ``token`` that has evidence as the observation that it came from."""
+    outcome = Outcome(row["outcome"])
+    return Observation(
+        environment=environment,
+        label=row["label"],
+        at=at,
+        outcome=outcome,
+        metadata=_metadata_of(row) if outcome is Outcome.FOUND else None,
+        public_id=row["public_id"],
+        locations=locations_of(row["places"]),
+        tags=frozenset(row["tags"]),
+        first_seen_at=row["first_seen_at"],
+        disabled_since=row["disabled_since"],
+    )
+
+
+def _metadata_of(row: Row) -> TokenMetadata:
+    additional = row["additional_metadata"]
+    return TokenMetadata(
+        id=row["returned_id"],
+        name=row["name"],
+        owner=row["owner"],
+        enabled=row["enabled"],
+        personal_access_token=row["personal_access_token"],
+        creation_date=row["creation_date"],
+        modified_date=row["modified_date"],
+        expiration_date=row["expiration_date"],
+        last_used_date=row["last_used_date"],
+        last_used_ip_address=row["last_used_ip_address"],
+        scopes=tuple(row["scopes"]),
+        additional_metadata={} if additional == "{}" else msgspec.json.decode(additional, type=dict[str, str]),
+    )
+
+
+def locations_of(places: Sequence[str]) -> tuple[Location, ...]:
+    """Return the places of a row as locations."""
+    return tuple(Location(*place.split(_UNIT, 1)) for place in places)
+
+
+def _place(location: Location) -> str:
+    return f"{location.source}{_UNIT}{location.place}"
+
+
+def _state(observation: Observation) -> str:
+    """What a change keeps: the metadata less its use, which ``token_use`` has."""
+    if observation.metadata is None:
+        return "{}"
+    kept = msgspec.structs.replace(observation.metadata, last_used_date=None, last_used_ip_address=None)
+    return _encode(kept)
+
+
+def _encode(value: object) -> str:
+    return msgspec.json.encode(value).decode()
