@@ -1,0 +1,188 @@
+"""What ``auditor.toml`` may say: the tables and their keys."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from yarl import URL
+
+from auditor.credentials.reference import SecretReference
+from auditor.dynatrace.settings import EnvironmentSettings
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _without_password(text: str) -> str:
+    try:
+        url = URL(text)
+    except ValueError as error:
+        raise ValueError(f"not a URL: {error}") from error
+    if url.scheme not in {"postgresql", "postgres"}:
+        raise ValueError("must be like postgresql://user@host:5432/database")
+    if url.password:
+        raise ValueError('a password never stands in this file; give the whole url as { file = "…" } or { env = "…" }')
+    return text
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(f'the name "{text}" must be of letters, digits and _.- only')
+    return text
+
+
+def _duration(text: str) -> str:
+    if not text or not _DURATION.fullmatch(text) or not parse_duration(text):
+        raise ValueError("must be a span such as 6h, 30m or 1d12h")
+    return text
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return a span written as ``1d12h30m15s``, any part left out."""
+    match = _DURATION.fullmatch(text)
+    days, hours, minutes, seconds = (int(part or 0) for part in (match.groups() if match else (0, 0, 0, 0)))
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f'"{text}" is no time zone; use a name such as Europe/Vienna or UTC') from error
+    return text
+
+
+def _plain_or_reference(value: Any) -> str:
+    return "plain" if isinstance(value, str) else "reference"
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""The name of an environment, source, schedule or hook: it goes into keys, metrics and command lines."""
+Duration = Annotated[str, AfterValidator(_duration)]
+"""A span of time: ``6h``, ``30m``, ``1d12h``."""
+
+
+class DatabaseSettings(_Table):
+    """The ``[database]`` table. Without a url, an embedded PostgreSQL in the state directory serves."""
+
+    url: (
+        Annotated[
+            Annotated[str, AfterValidator(_without_password), Tag("plain")]
+            | Annotated[SecretReference, Tag("reference")],
+            Discriminator(_plain_or_reference),
+        ]
+        | None
+    ) = None
+    """PostgreSQL 14 or newer, as a URL without a password, or as a reference to a secret that holds the whole URL."""
+    connections: int = Field(default=4, ge=3, le=50)
+    """Connections that one process opens at most."""
+
+
+class EncryptionSettings(_Table):
+    """The ``[encryption]`` table: the key of the encrypted store and of fingerprints, 32 bytes in base64 or hex.
+
+    Without one, auditor makes a key file of its own in the state directory.
+    """
+
+    key: SecretReference | None = None
+    previous_keys: tuple[SecretReference, ...] = ()
+    """Keys that still open what was encrypted before; drop them after ``auditor tokens rotate-key``."""
+
+
+class PolicySettings(_Table):
+    """The ``[policy]`` table."""
+
+    files: tuple[Path, ...] = (Path("policies/baseline.toml"),)
+    """Policy files laid over one another in this order, relative to this file; the last word on a parameter wins."""
+
+
+class ScheduleSettings(_Table):
+    """A ``[schedules.NAME]`` table: when which environments are swept."""
+
+    cron: str | None = None
+    """Five fields as in crontab(5): ``0 2 * * *``."""
+    every: Duration | None = None
+    """A span between sweeps instead of a calendar: ``6h``."""
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    """The zone that ``cron`` is read in."""
+    environments: tuple[str, ...] = ("*",)
+    """Globs over the names of environments."""
+    jitter_seconds: int = Field(default=60, ge=0, le=86_400)
+    """Each firing is moved by up to so much, so that many auditors do not all start at once."""
+
+    @model_validator(mode="after")
+    def _has_one_time(self) -> Self:
+        if (self.cron is None) == (self.every is None):
+            raise ValueError('a schedule has either cron = "…" or every = "…"')
+        if self.cron is not None:
+            from apscheduler.triggers.cron import CronTrigger
+
+            try:
+                CronTrigger.from_crontab(self.cron)
+            except ValueError as error:
+                raise ValueError(f'cron = "{self.cron}" is not five crontab fields: {error}') from error
+        return self
+
+
+def _listen(text: str) -> str:
+    if text.startswith("unix:"):
+        if len(text) == len("unix:"):
+            raise ValueError("unix: needs the path of a socket")
+        return text
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) < 65_536:
+        raise ValueError("must be HOST:PORT such as 127.0.0.1:9464, or unix:/run/auditor/http.sock")
+    return text
+
+
+class WebSettings(_Table):
+    """The ``[web]`` table: the daemon's own endpoint, for probes and metrics."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:9464"
+    """``HOST:PORT`` on loopback, or ``unix:PATH``."""
+    allow_remote: bool = False
+    """Permit an address that other machines reach; the endpoint has no authentication."""
+
+    @model_validator(mode="after")
+    def _is_private(self) -> Self:
+        from auditor.dynatrace.settings import is_loopback
+
+        host = self.listen.rpartition(":")[0].strip("[]")
+        if not self.listen.startswith("unix:") and not self.allow_remote and not is_loopback(host):
+            raise ValueError(
+                f"listen = {self.listen} can be reached from other machines, without authentication; "
+                "use 127.0.0.1, or set allow_remote = true"
+            )
+        return self
+
+
+class LogSettings(_Table):
+    """The ``[log]`` table."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """``auto``: colours on a terminal, JSON elsewhere."""
+
+
+class AuditorDocument(_Table):
+    """The whole of ``auditor.toml``. Sources and hooks are checked by their own types."""
+
+    database: DatabaseSettings = DatabaseSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
+    environments: dict[Name, EnvironmentSettings] = Field(min_length=1)
+    """One table an environment, by name."""
+    sources: dict[Name, dict[str, Any]] = Field(min_length=1)
+    """One table a source, by name; ``type`` says of which kind."""
+    policy: PolicySettings = PolicySettings()
+    schedules: dict[Name, ScheduleSettings] = {}
+    hooks: dict[Name, dict[str, Any]] = {}
+    """One table a hook, by name; ``type`` says of which kind."""
+    web: WebSettings = WebSettings()
+    log: LogSettings = LogSettings()

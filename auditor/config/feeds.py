@@ -1,0 +1,73 @@
+"""Reads the files that say what the API does not know: owners, leavers, attestations."""
+
+import csv
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from auditor.model.errors import Problem
+from auditor.policy.base import Feeds
+from auditor.policy.document import FeedPaths
+
+
+def read_feeds(paths: FeedPaths, directory: Path) -> tuple[Feeds, list[Problem]]:
+    """Read the feeds of a policy; relative paths are relative to ``directory``.
+
+    A feed that cannot be read is None in the result, so that no rule passes on the strength of it, and a problem.
+    Blocks; call it in a thread where that matters.
+    """
+    problems: list[Problem] = []
+
+    def read(name: str | None, parse: Callable[[Path], T]) -> T | None:
+        if name is None:
+            return None
+        path = directory / name
+        try:
+            return parse(path)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+            problems.append(Problem(str(path), f"this feed cannot be read: {reason}"))
+        except _BadRow as error:
+            problems.append(Problem(f"{path}:{error.line}", str(error)))
+        return None
+
+    feeds = Feeds(
+        owners=read(paths.owners, _owners),
+        leavers=read(paths.leavers, lambda path: _instants(path, "owner", "left_at", str.casefold)),
+        attestations=read(paths.attestations, lambda path: _instants(path, "token", "confirmed_at", str)),
+    )
+    return feeds, problems
+
+
+T = TypeVar("T")
+
+
+class _BadRow(Exception):
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def _owners(path: Path) -> frozenset[str]:
+    lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
+    return frozenset(line.casefold() for line in lines if line and not line.startswith("#"))
+
+
+def _instants(path: Path, key: str, value: str, fold: Callable[[str], str]) -> dict[str, datetime]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return {fold(name): at for name, at in _rows(csv.DictReader(file), key, value)}
+
+
+def _rows(reader: "csv.DictReader[str]", key: str, value: str) -> Iterator[tuple[str, datetime]]:
+    if reader.fieldnames is None or key not in reader.fieldnames or value not in reader.fieldnames:
+        raise _BadRow(1, f"the first line must name the columns {key} and {value}")
+    for row in reader:
+        name, at = (row[key] or "").strip(), (row[value] or "").strip()
+        if not name:
+            continue
+        try:
+            instant = datetime.fromisoformat(at)
+        except ValueError:
+            raise _BadRow(reader.line_num, f"{value} must be an ISO 8601 date or instant, such as 2026-03-31") from None
+        yield name, instant if instant.tzinfo else instant.replace(tzinfo=UTC)

@@ -1,0 +1,70 @@
+"""What a sweep is given: an environment with its client, sources and policy, and whom to tell."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from auditor.dynatrace.client import Client
+from auditor.model.finding import Severity
+from auditor.model.lookup import Outcome
+from auditor.model.secret import Secret
+from auditor.model.sweep import SweepSummary
+from auditor.policy.engine import Policy
+from auditor.sources.base import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One environment, ready to be swept."""
+
+    name: str
+    url: str
+    client: Client
+    sources: Sequence[Source]
+    environments: frozenset[str]
+    """Every configured environment: a stored token that names another one is reported, not dropped in silence."""
+    policy: Policy
+    self_lookup: bool
+    fingerprint: Callable[[Secret], bytes]
+    hooks: Mapping[str, Severity]
+    """Hook → the severity from which it wants findings."""
+    clock: Callable[[], datetime]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a sweep is; counts that whoever shows them may read at any time."""
+
+    environment: str
+    expected: int | None = None
+    """How many tokens the sweep before enrolled; None before the first."""
+    enrolled: int = 0
+    outcomes: dict[Outcome, int] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        """Tokens whose lookup ended."""
+        return sum(self.outcomes.values())
+
+
+class Telemetry(Protocol):
+    """Where a sweep's measurements go."""
+
+    def looked_up(self, environment: str, outcomes: Mapping[Outcome, int], seconds: Sequence[float]) -> None:
+        """Note a batch's lookups: how they ended, and how long each took with its retries."""
+        ...
+
+    def swept(self, summary: SweepSummary) -> None:
+        """Note a sweep's end."""
+        ...
+
+
+class NoTelemetry:
+    """For a sweep that nobody measures."""
+
+    def looked_up(self, environment: str, outcomes: Mapping[Outcome, int], seconds: Sequence[float]) -> None:
+        """Drop the measurements."""
+
+    def swept(self, summary: SweepSummary) -> None:
+        """Drop the summary."""

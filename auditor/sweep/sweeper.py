@@ -1,0 +1,339 @@
+"""Runs one sweep: enrols what the sources yield, looks it up concurrently, and has each batch recorded.
+
+Three stages run side by side, joined by short queues so that none runs far ahead: reading and enrolling, looking up,
+recording. At most a few batches of tokens are in memory, however many the sources hold.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+
+from auditor.model.errors import AuditorError, SourceError
+from auditor.model.lookup import Lookup, Outcome
+from auditor.model.secret import Secret
+from auditor.model.sweep import SweepStatus, SweepSummary
+from auditor.model.token import StoredToken
+from auditor.sources.base import Source
+from auditor.store import sweeps, tokens
+from auditor.store.connection import Connection, Pool
+from auditor.store.database import translated
+from auditor.store.tokens import Enrolment, KnownToken
+from auditor.sweep.recorder import Looked, Recorder
+from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
+
+BATCH: Final = 1000
+"""Tokens recorded in one transaction; a crash loses at most the batches under way."""
+
+_UNREACHABLE_RUNNING: Final = 50
+"""After so many lookups running that found nobody there, the environment is taken to be away."""
+
+_ASKED_TO_STOP: Final = "auditor was asked to stop"
+
+log = structlog.get_logger(__name__)
+
+
+class _Waiting:
+    """A token on its way to its lookup."""
+
+    __slots__ = ("enrolment", "known", "secret")
+
+    def __init__(self, secret: Secret, enrolment: Enrolment, known: KnownToken | None) -> None:
+        self.secret = secret
+        self.enrolment = enrolment
+        self.known = known
+
+
+async def sweep(
+    pool: Pool,
+    subject: Subject,
+    *,
+    progress: Progress | None = None,
+    telemetry: Telemetry | None = None,
+    stopping: asyncio.Event | None = None,
+) -> SweepSummary:
+    """Sweep an environment once and return the account of it.
+
+    When ``stopping`` is set, no further token is read or looked up, what is under way is recorded, and the sweep ends
+    as failed. Raises ``SweepUnderWay`` where another process sweeps this environment and ``StoreUnavailable`` where
+    the database goes away; what was recorded until then stays, and the next sweep closes this one as failed.
+    """
+    async with _owned(pool, subject) as (connection, environment):
+        run = _Sweep(
+            connection,
+            pool,
+            subject,
+            environment,
+            progress or Progress(subject.name),
+            telemetry or NoTelemetry(),
+            stopping or asyncio.Event(),
+        )
+        return await run.run()
+
+
+@asynccontextmanager
+async def _owned(pool: Pool, subject: Subject) -> AsyncIterator[tuple[Connection, int]]:
+    with translated():
+        async with pool.acquire() as connection:
+            environment = await sweeps.environment_id(connection, subject.name, subject.url)
+        async with sweeps.owned(pool, subject.name, environment) as connection:
+            yield connection, environment
+
+
+class _Sweep:
+    """One sweep under way."""
+
+    def __init__(
+        self,
+        owner: Connection,
+        pool: Pool,
+        subject: Subject,
+        environment: int,
+        progress: Progress,
+        telemetry: Telemetry,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._owner = owner
+        self._pool = pool
+        self._subject = subject
+        self._environment = environment
+        self._progress = progress
+        self._telemetry = telemetry
+        self._stopping = stopping
+        self._source_problems: dict[str, str] = {}
+        self._stopped: str | None = None
+        """Why no further token is looked up; None while they are."""
+        self._unreachable_running = 0
+        self._waiting: asyncio.Queue[list[_Waiting] | None] = asyncio.Queue(maxsize=2)
+        self._at_hand: deque[_Waiting] = deque()
+        self._next_batch = asyncio.Lock()
+        self._is_read_to_the_end = False
+        self._reading = asyncio.timeout(None)
+        self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue(maxsize=2)
+        self._gathered: list[Looked] = []
+
+    async def run(self) -> SweepSummary:
+        """Run the stages to their end and close the account."""
+        subject = self._subject
+        before = await sweeps.latest(self._owner, subject.name)
+        if before is not None and before.finished_at is not None:
+            self._progress.expected = before.enrolled
+        self._sweep = await sweeps.begin(
+            self._owner,
+            self._environment,
+            now=subject.clock(),
+            policy_digest=subject.policy.digest,
+            policy_document=subject.policy.content,
+            self_lookup=subject.self_lookup,
+        )
+        log.info(
+            "sweep_started", environment=subject.name, sweep=self._sweep, sources=[s.name for s in subject.sources]
+        )
+        if subject.self_lookup:
+            log.warning("self_lookup_enabled", environment=subject.name, effect="may move the token's lastUsedDate")
+        recorder = Recorder(subject, self._environment, self._sweep)
+        try:
+            async with asyncio.TaskGroup() as stages:
+                watch = stages.create_task(self._watch())
+                stages.create_task(self._enrol())
+                stages.create_task(self._look_up_all())
+                await self._record(recorder)
+                watch.cancel()
+        except ExceptionGroup as group:
+            raise _root_of(group) from group
+        return await self._close(recorder)
+
+    async def _close(self, recorder: Recorder) -> SweepSummary:
+        now = self._subject.clock()
+        async with self._owner.transaction():
+            removed = await tokens.settle_places(
+                self._owner, self._sweep, self._environment, unread_sources=list(self._source_problems), now=now
+            )
+            so_far = await sweeps.latest(self._owner, self._subject.name)
+            assert so_far is not None
+            summary = await sweeps.finish(
+                self._owner,
+                self._sweep,
+                status=self._status(so_far),
+                source_problems=self._source_problems,
+                now=now,
+            )
+            await recorder.announce_end(self._owner, summary, self._stopped)
+        self._telemetry.swept(summary)
+        level = log.info if summary.status is SweepStatus.COMPLETE else log.warning
+        level(
+            "sweep_finished",
+            environment=summary.environment,
+            sweep=summary.id,
+            status=summary.status.value,
+            enrolled=summary.enrolled,
+            found=summary.found,
+            missing=summary.missing,
+            refused=summary.refused,
+            failed=summary.failed,
+            reasons=summary.reasons,
+            source_problems=summary.source_problems,
+            stored_no_longer=removed,
+            seconds=round((now - summary.started_at).total_seconds(), 3),
+            **{transition.value: number for transition, number in recorder.transitions.items()},
+        )
+        return summary
+
+    def _status(self, summary: SweepSummary) -> SweepStatus:
+        if self._stopped is not None:
+            return SweepStatus.FAILED
+        if summary.refused or summary.failed or self._source_problems:
+            return SweepStatus.INCOMPLETE
+        return SweepStatus.COMPLETE
+
+    async def _watch(self) -> None:
+        """Stop the lookups and the reading as soon as somebody asks."""
+        await self._stopping.wait()
+        self._stop(_ASKED_TO_STOP)
+        self._reading.reschedule(asyncio.get_running_loop().time())
+
+    async def _enrol(self) -> None:
+        unread = {source.name: f"not read: {_ASKED_TO_STOP}" for source in self._subject.sources}
+        try:
+            async with self._reading:
+                for source in self._subject.sources:
+                    await self._enrol_source(source)
+                    del unread[source.name]
+        except TimeoutError:
+            self._source_problems |= unread
+        await self._waiting.put(None)
+
+    async def _enrol_source(self, source: Source) -> None:
+        try:
+            async for batch in source.read():
+                await self._enrol_batch(source.name, batch)
+        except SourceError as error:
+            self._source_problems[source.name] = str(error)
+            log.warning("source_unread", environment=self._subject.name, source=source.name, problem=str(error))
+
+    async def _enrol_batch(self, source: str, batch: Sequence[StoredToken]) -> None:
+        ours: dict[Secret, list[StoredToken]] = {}
+        for token in batch:
+            if token.environment == self._subject.name:
+                ours.setdefault(token.secret, []).append(token)
+            elif token.environment not in self._subject.environments:
+                self._source_problems[source] = (
+                    f'{token.location}: names the environment "{token.environment}", which is not configured; '
+                    "configure it or correct the entry"
+                )
+        if not ours:
+            return
+        enrolments = {self._subject.fingerprint(secret): (secret, found) for secret, found in ours.items()}
+        enrolled = await tokens.enrol(
+            self._owner,
+            self._sweep,
+            self._environment,
+            [
+                Enrolment(
+                    fingerprint,
+                    secret.public_id,
+                    tuple(token.location for token in found),
+                    frozenset(tag for token in found for tag in token.tags),
+                )
+                for fingerprint, (secret, found) in enrolments.items()
+            ],
+            self._subject.clock(),
+        )
+        self._progress.enrolled += len(enrolled)
+        if enrolled:
+            await self._waiting.put(
+                [_Waiting(enrolments[enrolment.fingerprint][0], enrolment, known) for enrolment, known in enrolled]
+            )
+
+    async def _look_up_all(self) -> None:
+        async with asyncio.TaskGroup() as workers:
+            for _number in range(self._subject.client.concurrency):
+                workers.create_task(self._look_up())
+        if self._gathered:
+            await self._looked.put(self._gathered)
+        await self._looked.put(None)
+
+    async def _look_up(self) -> None:
+        """Look tokens up one after another until there is none left; many of these run side by side."""
+        time = asyncio.get_running_loop().time
+        own = self._subject.client.credential if not self._subject.self_lookup else None
+        while True:
+            if not self._at_hand:
+                if not await self._fetch_batch():
+                    return
+                continue
+            waiting = self._at_hand.popleft()
+            started = time()
+            if self._stopped is not None:
+                lookup = self._unattempted(self._stopped)
+            elif waiting.secret == own:
+                lookup = self._unattempted(
+                    "the auditor's own token; self_lookup = true would look it up, and may move its lastUsedDate"
+                )
+            else:
+                lookup = await self._subject.client.lookup(waiting.secret)
+                if lookup.metadata is None:
+                    self._judge_failure(lookup)
+                else:
+                    self._unreachable_running = 0
+            self._gathered.append(Looked(waiting.enrolment, waiting.known, lookup, time() - started))
+            if len(self._gathered) >= BATCH:
+                full, self._gathered = self._gathered, []
+                await self._looked.put(full)
+
+    async def _fetch_batch(self) -> bool:
+        """Have a batch at hand; return False when there is no more."""
+        async with self._next_batch:
+            if not self._at_hand and not self._is_read_to_the_end:
+                batch = await self._waiting.get()
+                if batch is None:
+                    self._is_read_to_the_end = True
+                else:
+                    self._at_hand.extend(batch)
+            return bool(self._at_hand) or not self._is_read_to_the_end
+
+    def _judge_failure(self, lookup: Lookup) -> None:
+        if lookup.outcome is Outcome.REFUSED:
+            self._stop(f"the auditor's own token was refused: {lookup.reason}")
+        elif lookup.outcome is Outcome.UNREACHABLE:
+            self._unreachable_running += 1
+            if self._unreachable_running >= _UNREACHABLE_RUNNING:
+                self._stop(f"the environment cannot be reached: {lookup.reason}")
+        else:
+            self._unreachable_running = 0
+
+    def _stop(self, reason: str) -> None:
+        if self._stopped is None:
+            self._stopped = reason
+            log.error("sweep_stopped", environment=self._subject.name, sweep=self._sweep, reason=reason)
+
+    def _unattempted(self, reason: str) -> Lookup:
+        return Lookup(Outcome.UNREACHABLE, self._subject.clock(), None, f"not attempted: {reason}", None, 0)
+
+    async def _record(self, recorder: Recorder) -> None:
+        async with self._pool.acquire() as connection:
+            while (batch := await self._looked.get()) is not None:
+                await recorder.record(connection, batch)
+                outcomes = Counter(looked.lookup.outcome for looked in batch)
+                for outcome, number in outcomes.items():
+                    self._progress.outcomes[outcome] = self._progress.outcomes.get(outcome, 0) + number
+                self._telemetry.looked_up(
+                    self._subject.name, outcomes, [looked.seconds for looked in batch if looked.lookup.attempts]
+                )
+
+
+def _root_of(group: ExceptionGroup[Exception]) -> Exception:
+    """Return the error that a caller can act on: the first of ours, else the first of all."""
+    errors = list(_leaves(group))
+    return next((error for error in errors if isinstance(error, AuditorError)), errors[0])
+
+
+def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
