@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
@@ -47,7 +47,7 @@ Controls = Mapping[Framework, tuple[str, ...]]
 class Params(BaseModel):
     """Parameters of a rule as a policy file writes them; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class NoParams(Params):
@@ -63,6 +63,15 @@ class Feeds(msgspec.Struct, frozen=True):
     """Owner, casefolded → when they left."""
     attestations: Mapping[str, datetime] | None = None
     """Token's public id → when its owner last confirmed that it is needed."""
+    unread: Mapping[str, str] = {}
+    """Feeds that are configured but could not be read, by field name, with the reason; each such feed is None."""
+
+    def why_missing(self, name: str) -> str:
+        """Return why the feed of that field name is None, for the answer of a rule that needs it."""
+        reason = self.unread.get(name)
+        if reason is not None:
+            return f'feed "{name}" could not be read: {reason}'
+        return f'no feed "{name}" is configured; name its file under [feeds] of the policy'
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -88,7 +97,7 @@ Check = Callable[[Observation, TokenMetadata, Any, Context], Violation | None]
 """``check(observation, metadata, params, context)``: pure; ``metadata`` is the observation's, never None."""
 
 
-def _always(_params: Any, _setting: Setting) -> str | None:  # noqa: ANN401
+def _always(_params: Any, _setting: Setting) -> str | None:
     return None
 
 
@@ -115,11 +124,5 @@ class Rule:
     params: type[Params]
     check: Check
     unassessable: Callable[[Any, Setting], str | None] = _always
-
-
-SECONDS_PER_DAY: Final = 86_400
-
-
-def days_between(earlier: datetime, later: datetime) -> float:
-    """Days from one instant to another, negative when ``later`` is the earlier one."""
-    return (later - earlier).total_seconds() / SECONDS_PER_DAY
+    example: str = ""
+    """Body of a ``[rules."DT-…"]`` table in TOML that shows how to set it up; empty: the defaults say enough."""

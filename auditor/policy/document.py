@@ -16,7 +16,7 @@ from auditor.policy.selectors import Selector
 class RuleSettings(BaseModel):
     """What a ``[rules."DT-…"]`` table may say of any rule, beside the rule's own parameters."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     enabled: bool = True
     severity: Severity | None = None
@@ -30,7 +30,7 @@ class RuleSettings(BaseModel):
 class FeedPaths(BaseModel):
     """The ``[feeds]`` table: files that say what the API does not know, relative to the policy file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     owners: str | None = None
     """One name a line: people and services that may own tokens."""
@@ -43,7 +43,7 @@ class FeedPaths(BaseModel):
 class PolicyDocument(BaseModel):
     """A policy file, or several laid over one another. Rules that it does not name apply with their defaults."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     name: str
     risk: RiskSettings = RiskSettings()
@@ -51,10 +51,14 @@ class PolicyDocument(BaseModel):
     rules: Mapping[str, RuleSettings] = {}
 
     @property
+    def content(self) -> bytes:
+        """The policy as JSON; equal documents have equal contents whatever their layout."""
+        return msgspec.json.encode(self.model_dump(mode="json"), order="deterministic")
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of the policy's content, hex; equal documents have equal digests whatever their layout."""
-        content = msgspec.json.encode(self.model_dump(mode="json"), order="deterministic")
-        return hashlib.sha256(content).hexdigest()
+        """SHA-256 of the policy's content, hex."""
+        return hashlib.sha256(self.content).hexdigest()
 
     def params_of(self, rule: Rule) -> Params:
         """Return the rule's parameters; raises ``pydantic.ValidationError`` where the document's do not fit."""

@@ -1,23 +1,22 @@
 """Applies a policy to observations: the one function that the rest of the program calls."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Final, NamedTuple
 
 import msgspec
 
-from auditor.model.finding import Severity, Violation
-from auditor.model.lookup import Observation, Outcome
+from auditor.model.finding import Resolution, Severity, Violation
+from auditor.model.lookup import Observation, Outcome, TokenMetadata
 from auditor.policy.base import Check, Context, Feeds, Kind, Params, Rule, Setting
 from auditor.policy.document import PolicyDocument
 from auditor.policy.scopes import RiskTier
 from auditor.policy.selectors import Predicate
 
-_TIERS_KEPT = 4096
+_TIERS_KEPT: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class _Applied:
+class _Applied(NamedTuple):
     """A rule bound to its parameters and selectors."""
 
     rule_id: str
@@ -26,6 +25,12 @@ class _Applied:
     severity: Severity | None
     only: tuple[Predicate, ...]
     exempt: tuple[Predicate, ...]
+
+    def selects(self, observation: Observation, token: TokenMetadata, tier: RiskTier) -> bool:
+        """Whether the rule is applied to this token."""
+        return (not self.only or any(test(observation, token, tier) for test in self.only)) and not any(
+            test(observation, token, tier) for test in self.exempt
+        )
 
 
 class Policy:
@@ -39,6 +44,7 @@ class Policy:
         self, document: PolicyDocument, rules: Sequence[Rule], *, feeds: Feeds, environment_kind: str | None
     ) -> None:
         self.document = document
+        self.content = document.content
         self.digest = document.digest
         self.unassessed: dict[str, str] = {}
         self.disabled: set[str] = set()
@@ -50,6 +56,7 @@ class Policy:
         for rule in rules:
             if rule.kind is Kind.SNAPSHOT:
                 self._bind(rule, setting)
+        self._by_id = {applied.rule_id: applied for applied in self._applied}
 
     def _bind(self, rule: Rule, setting: Setting) -> None:
         settings = self.document.rules.get(rule.id)
@@ -90,17 +97,30 @@ class Policy:
         context = Context(now, self.document.risk, tier, self._feeds, self._environment_kind)
         violations: list[Violation] = []
         for applied in self._applied:
-            if applied.only and not any(test(observation, token, tier) for test in applied.only):
+            _, check, params, severity, only, exempt = applied
+            if (only or exempt) and not applied.selects(observation, token, tier):
                 continue
-            if applied.exempt and any(test(observation, token, tier) for test in applied.exempt):
-                continue
-            violation = applied.check(observation, token, applied.params, context)
+            violation = check(observation, token, params, context)
             if violation is None:
                 continue
-            if applied.severity is not None:
-                violation = msgspec.structs.replace(violation, severity=applied.severity)
+            if severity is not None:
+                violation = msgspec.structs.replace(violation, severity=severity)
             violations.append(violation)
         return violations
+
+    def verdict(self, rule_id: str, observation: Observation) -> Resolution | None:
+        """Return how an open finding of a rule that did not fire on this observation ends; None: it stays open.
+
+        By policy where the rule is disabled, gone from the catalogue or not applied to this token; by evidence where
+        it was applied. A rule that is not assessed ends nothing, and neither does an observation without metadata.
+        """
+        token = observation.metadata
+        if rule_id in self.unassessed or token is None:
+            return None
+        applied = self._by_id.get(rule_id)
+        if applied is None or not applied.selects(observation, token, self._tier_of(token.scopes)):
+            return Resolution.POLICY
+        return Resolution.EVIDENCE
 
     def _tier_of(self, scopes: tuple[str, ...]) -> RiskTier:
         tier = self._tiers.get(scopes)

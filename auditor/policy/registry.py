@@ -1,15 +1,62 @@
-"""The catalogue: every rule that ships, and those that other packages bring through the entry point ``auditor.rules``."""
+"""The catalogue: every rule that ships, and those that other packages bring (entry points ``auditor.rules``)."""
 
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 
 from auditor.policy.base import Rule
-from auditor.policy.rules import exp_01, use_02
+from auditor.policy.rules import (
+    env_02,
+    exp_01,
+    exp_02,
+    exp_03,
+    exp_04,
+    fmt_01,
+    inv_02,
+    net_01,
+    net_05,
+    own_01,
+    own_02,
+    pat_01,
+    pat_02,
+    rot_01,
+    scp_01,
+    scp_02,
+    scp_03,
+    scp_04,
+    scp_05,
+    scp_06,
+    sta_01,
+    sta_06,
+    use_01,
+    use_02,
+)
 
 SHIPPED: tuple[Rule, ...] = (
     exp_01.RULE,
+    exp_02.RULE,
+    exp_03.RULE,
+    exp_04.RULE,
+    rot_01.RULE,
+    use_01.RULE,
     use_02.RULE,
+    net_01.RULE,
+    net_05.RULE,
+    scp_01.RULE,
+    scp_02.RULE,
+    scp_03.RULE,
+    scp_04.RULE,
+    scp_05.RULE,
+    scp_06.RULE,
+    own_01.RULE,
+    own_02.RULE,
+    pat_01.RULE,
+    pat_02.RULE,
+    sta_01.RULE,
+    sta_06.RULE,
+    fmt_01.RULE,
+    env_02.RULE,
+    inv_02.RULE,
 )
 
 

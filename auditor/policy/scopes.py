@@ -10,7 +10,7 @@ from auditor.policy.scope_catalogue import SCOPES
 
 
 class RiskTier(StrEnum):
-    """What harm a leaked token with such a scope can do; ordered by ``rank``. The grading is the project's judgement."""
+    """What harm a leaked token with such a scope can do, in the project's judgement; ordered by ``rank``."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -25,29 +25,38 @@ class RiskTier(StrEnum):
     @property
     def is_high_risk(self) -> bool:
         """Whether rules treat a token of this tier as high-risk: tier high or critical."""
-        return self.rank >= RiskTier.HIGH.rank
+        return self is RiskTier.HIGH or self is RiskTier.CRITICAL
 
 
 _RANKS = {tier: rank for rank, tier in enumerate(RiskTier)}
 
 
 class RiskSettings(BaseModel):
-    """The ``[risk]`` table of a policy: tiers for scopes that the shipped catalogue does not know or grades otherwise."""
+    """The ``[risk]`` table of a policy: tiers for scopes that the shipped catalogue lacks or grades otherwise."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     unknown: RiskTier = RiskTier.MEDIUM
     """Tier of a scope in no list: the provider adds scopes without notice."""
     scopes: Mapping[str, RiskTier] = {}
+    """Scope → tier, in place of or beside the shipped classification."""
 
     @cached_property
     def _tiers(self) -> dict[str, RiskTier]:
         shipped = {name: RiskTier(scope.tier) for name, scope in SCOPES.items()}
         return shipped | dict(self.scopes)
 
+    @cached_property
+    def _is_high_risk(self) -> dict[str, bool]:
+        return {scope: tier.is_high_risk for scope, tier in self._tiers.items()}
+
     def tier_of(self, scope: str) -> RiskTier:
         """Return the tier of one scope."""
         return self._tiers.get(scope, self.unknown)
+
+    def high_risk_among(self, scopes: Sequence[str]) -> tuple[str, ...]:
+        """Return the scopes of tier high or critical, in the given order."""
+        return tuple([scope for scope in scopes if self._is_high_risk.get(scope, self.unknown.is_high_risk)])
 
     def is_known(self, scope: str) -> bool:
         """Whether the shipped catalogue or this policy names the scope."""

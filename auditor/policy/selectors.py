@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fnmatch import translate
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.scopes import RiskTier
@@ -18,6 +18,8 @@ def _as_tuple(value: object) -> object:
 
 
 def _valid_regex(pattern: str) -> str:
+    if not pattern:
+        raise ValueError("empty, so it would match everything; leave it out or write a pattern")
     try:
         re.compile(pattern)
     except re.error as error:
@@ -32,19 +34,26 @@ Regex = Annotated[str, AfterValidator(_valid_regex)]
 
 
 class Selector(BaseModel):
-    """Conditions that must all hold; one that is left out always does. Several values in one condition are alternatives."""
+    """Conditions that must all hold; one that is left out always does. Several values of one are alternatives."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     environment: Globs = ()
+    """The environment's name in the configuration."""
     name: Globs = ()
+    """The token's name."""
     name_regex: Regex | None = None
+    """A regular expression, searched for in the token's name."""
     owner: Globs = ()
+    """The token's owner."""
     tag: Globs = ()
+    """A tag of a source that holds the token."""
     source: Globs = ()
+    """The name of a source that holds the token."""
     scope: Globs = ()
     """At least one scope of the token matches."""
     risk: Annotated[tuple[RiskTier, ...], BeforeValidator(_as_tuple)] = ()
+    """The highest tier among the token's scopes."""
     personal: bool | None = None
     """Whether the token is a personal access token."""
 
@@ -52,25 +61,25 @@ class Selector(BaseModel):
         """Return the selector as one function of observation, metadata and risk tier."""
         tests: list[Predicate] = []
         if self.environment:
-            environment = _matcher(self.environment)
+            environment = matcher(self.environment)
             tests.append(lambda o, _t, _r: environment(o.environment))
         if self.name:
-            name = _matcher(self.name)
+            name = matcher(self.name)
             tests.append(lambda _o, t, _r: name(t.name or ""))
         if self.name_regex is not None:
             search = re.compile(self.name_regex).search
             tests.append(lambda _o, t, _r: search(t.name or "") is not None)
         if self.owner:
-            owner = _matcher(self.owner)
+            owner = matcher(self.owner)
             tests.append(lambda _o, t, _r: owner(t.owner or ""))
         if self.tag:
-            tag = _matcher(self.tag)
+            tag = matcher(self.tag)
             tests.append(lambda o, _t, _r: any(map(tag, o.tags)))
         if self.source:
-            source = _matcher(self.source)
+            source = matcher(self.source)
             tests.append(lambda o, _t, _r: any(source(location.source) for location in o.locations))
         if self.scope:
-            scope = _matcher(self.scope)
+            scope = matcher(self.scope)
             tests.append(lambda _o, t, _r: any(map(scope, t.scopes)))
         if self.risk:
             tiers = frozenset(self.risk)
@@ -83,7 +92,14 @@ class Selector(BaseModel):
         return lambda o, t, r: all(test(o, t, r) for test in tests)
 
 
-def _matcher(globs: tuple[str, ...]) -> Callable[[str], bool]:
+class ScopeGrant(Selector):
+    """Scopes that the selected tokens may hold."""
+
+    scopes: Annotated[Globs, Field(min_length=1)]
+    """Globs over scope names: ``["metrics.ingest", "logs.*"]``."""
+
+
+def matcher(globs: tuple[str, ...]) -> Callable[[str], bool]:
     """Return a function that tells whether any of the globs matches a whole value, without regard to case."""
     match = re.compile("|".join(translate(glob) for glob in globs), re.IGNORECASE).match
     return lambda value: match(value) is not None

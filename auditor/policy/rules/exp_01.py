@@ -1,10 +1,12 @@
 """DT-EXP-01: a token that never expires."""
 
-from fnmatch import fnmatchcase
+from collections.abc import Callable
+from functools import cached_property
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.selectors import Globs, matcher
 
 
 class NoExpiration(Params):
@@ -12,8 +14,13 @@ class NoExpiration(Params):
 
     exempt_scopes: frozenset[str] = frozenset()
     """A token whose scopes all lie in this set is exempt, for instance ``InstallerDownload``."""
-    exempt_names: tuple[str, ...] = ()
-    """Globs over the token's name, case-sensitive."""
+    exempt_names: Globs = ()
+    """Globs over the token's name, matched without regard to case; a token whose name matches one is exempt."""
+
+    @cached_property
+    def exempts_name(self) -> Callable[[str], bool]:
+        """The test of ``exempt_names``."""
+        return matcher(self.exempt_names)
 
 
 def check(_observation: Observation, token: TokenMetadata, params: NoExpiration, context: Context) -> Violation | None:
@@ -22,12 +29,13 @@ def check(_observation: Observation, token: TokenMetadata, params: NoExpiration,
         return None
     if token.scopes and params.exempt_scopes.issuperset(token.scopes):
         return None
-    if any(fnmatchcase(token.name or "", pattern) for pattern in params.exempt_names):
+    if params.exempt_names and params.exempts_name(token.name or ""):
         return None
+    is_high_risk = context.tier.is_high_risk
     return Violation(
         RULE.id,
-        Severity.CRITICAL if context.tier.is_high_risk else Severity.HIGH,
-        "never expires" + (f" and holds {context.tier} scopes" if context.tier.is_high_risk else ""),
+        Severity.CRITICAL if is_high_risk else Severity.HIGH,
+        f"never expires and holds {context.tier}-risk scopes" if is_high_risk else "never expires",
         {"expiration_date": None, "risk_tier": context.tier},
     )
 
@@ -54,4 +62,5 @@ RULE = Rule(
     },
     params=NoExpiration,
     check=check,
+    example='exempt_scopes = ["InstallerDownload"]\nexempt_names = ["oneagent-installer-*"]',
 )

@@ -1,46 +1,48 @@
 """DT-USE-02: a token that was used once and no longer is."""
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from datetime import timedelta
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule, days_between
+from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.thresholds import AgeLadder
+from auditor.policy.wording import counted
 
 
 class Stale(Params):
-    """After how many days without use a token counts as stale, as a ladder; only the highest step reached speaks."""
+    """After how long without use a token counts as stale."""
 
-    low_days: int = Field(default=45, ge=1)
-    medium_days: int = Field(default=90, ge=1)
-    high_days: int = Field(default=180, ge=1)
-    """Also the severity of any stale token of a high-risk tier."""
+    days: AgeLadder = AgeLadder(low=45, medium=90, high=180)
+    """Days without use by severity; only the highest step that was reached speaks. The first step should be longer
+    than the time between two sweeps, and than the provider takes to show a use."""
 
-    @model_validator(mode="after")
-    def _ascends(self) -> Self:
-        if not self.low_days < self.medium_days < self.high_days:
-            raise ValueError("low_days, medium_days and high_days must ascend")
-        return self
+
+def staleness(token: TokenMetadata, params: Stale, context: Context) -> tuple[timedelta, Severity] | None:
+    """Return how long a stale token has been idle and how bad that is; None for one that is not stale."""
+    if token.last_used_date is None:
+        return None
+    idle = context.now - token.last_used_date
+    severity = params.days.reached(idle)
+    if severity is None:
+        return None
+    if context.tier.is_high_risk and severity is not Severity.CRITICAL:
+        severity = Severity.HIGH
+    return idle, severity
 
 
 def check(_observation: Observation, token: TokenMetadata, params: Stale, context: Context) -> Violation | None:
-    """Fire where ``lastUsedDate`` lies at least ``low_days`` back; a token never used is DT-USE-01's."""
-    if token.last_used_date is None:
+    """Fire where ``lastUsedDate`` lies at least the first step back, at least as high for a high-risk token.
+
+    A token never used is DT-USE-01's.
+    """
+    stale = staleness(token, params, context)
+    if stale is None or token.last_used_date is None:
         return None
-    idle_days = days_between(token.last_used_date, context.now)
-    if idle_days < params.low_days:
-        return None
-    if idle_days >= params.high_days or context.tier.is_high_risk:
-        severity = Severity.HIGH
-    elif idle_days >= params.medium_days:
-        severity = Severity.MEDIUM
-    else:
-        severity = Severity.LOW
+    idle, severity = stale
     return Violation(
         RULE.id,
         severity,
-        f"not used for {int(idle_days)} days",
+        f"not used for {counted(idle.days, 'day')}",
         {"last_used_date": token.last_used_date.isoformat(), "risk_tier": context.tier},
     )
 

@@ -1,0 +1,120 @@
+"""Thresholds in days, as policies write them: one for each risk tier, or a ladder with one for each severity."""
+
+from datetime import timedelta
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from auditor.model.finding import Severity
+from auditor.policy.scopes import RiskTier
+
+_CENTURY: Final = 36_500
+
+Days = Annotated[int, Field(ge=1, le=_CENTURY, strict=True)]
+"""A whole number of days, from one to a century."""
+Hours = Annotated[int, Field(ge=0, le=_CENTURY * 24, strict=True)]
+"""A whole number of hours, none to a century's."""
+
+
+class DaysByTier(BaseModel):
+    """Days by the token's risk tier: ``{ critical = 90, high = 180, default = 365 }``.
+
+    A riskier tier never has more days than a milder one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    critical: Days | None = None
+    high: Days | None = None
+    medium: Days | None = None
+    default: Days
+    """For every tier that is not named."""
+
+    @model_validator(mode="after")
+    def _tightens_with_risk(self) -> Self:
+        for milder, riskier in pairwise(RiskTier):
+            if self.of(riskier) > self.of(milder):
+                raise ValueError(
+                    f"tier {riskier} has more days ({self.of(riskier).days}) than tier {milder} "
+                    f"({self.of(milder).days}); a riskier tier may have as many at most"
+                )
+        return self
+
+    @cached_property
+    def _spans(self) -> dict[RiskTier, timedelta]:
+        named = {RiskTier.MEDIUM: self.medium, RiskTier.HIGH: self.high, RiskTier.CRITICAL: self.critical}
+        return {tier: timedelta(days=named.get(tier) or self.default) for tier in RiskTier}
+
+    def of(self, tier: RiskTier) -> timedelta:
+        """Return the span for a tier."""
+        return self._spans[tier]
+
+
+class _Ladder(BaseModel):
+    """Severity → days. A severity that is left out is no step of the ladder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    info: Days | None = None
+    low: Days | None = None
+    medium: Days | None = None
+    high: Days | None = None
+    critical: Days | None = None
+
+    @model_validator(mode="after")
+    def _has_a_step(self) -> Self:
+        if not self._worst_first:
+            raise ValueError(f"the ladder has no step; name days for one of {', '.join(Severity)}")
+        return self
+
+    @cached_property
+    def _worst_first(self) -> tuple[tuple[Severity, timedelta], ...]:
+        days = {
+            Severity.CRITICAL: self.critical,
+            Severity.HIGH: self.high,
+            Severity.MEDIUM: self.medium,
+            Severity.LOW: self.low,
+            Severity.INFO: self.info,
+        }
+        return tuple((severity, timedelta(days=count)) for severity, count in days.items() if count is not None)
+
+
+class AgeLadder(_Ladder):
+    """The longer, the worse: ``{ low = 45, medium = 90, high = 180 }``."""
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        for (worse, longer), (milder, shorter) in pairwise(self._worst_first):
+            if longer <= shorter:
+                raise ValueError(f"{worse} ({longer.days} days) must come later than {milder} ({shorter.days} days)")
+        return self
+
+    def reached(self, age: timedelta) -> Severity | None:
+        """Return the worst step that an age has come to, None before the first."""
+        for severity, span in self._worst_first:
+            if age >= span:
+                return severity
+        return None
+
+
+class CountdownLadder(_Ladder):
+    """The less is left, the worse: ``{ low = 30, medium = 14, high = 7 }``."""
+
+    @model_validator(mode="after")
+    def _descends(self) -> Self:
+        for (worse, shorter), (milder, longer) in pairwise(self._worst_first):
+            if shorter >= longer:
+                raise ValueError(
+                    f"{worse} ({shorter.days} days left) must come nearer to the end than {milder} "
+                    f"({longer.days} days left)"
+                )
+        return self
+
+    def reached(self, left: timedelta) -> Severity | None:
+        """Return the worst step that what is left has come down to, None before the first."""
+        for severity, span in self._worst_first:
+            if left <= span:
+                return severity
+        return None

@@ -1,0 +1,84 @@
+"""Whether a policy fits the rules: every problem at once, each with the path of its key."""
+
+from collections.abc import Collection, Iterable, Iterator
+from difflib import get_close_matches
+from typing import Final, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from auditor.policy.base import Params, Rule
+from auditor.policy.document import PolicyDocument, RuleSettings
+
+KeyPath = tuple[str | int, ...]
+"""Keys and list indices from the top of the document: ``("rules", "DT-EXP-02", "max_days", "high")``."""
+
+_FEW: Final = 20
+
+
+def check_document(document: PolicyDocument, rules: Iterable[Rule]) -> list[tuple[KeyPath, str]]:
+    """Return what is wrong in the document's rules: unknown ids, unknown parameters, values that do not fit.
+
+    Empty exactly when the document names no unknown rule and ``document.params_of`` works for every rule. The path of
+    a key that is missing is where it belongs.
+    """
+    known = {rule.id: rule for rule in rules}
+    problems: list[tuple[KeyPath, str]] = []
+    for rule_id in document.rules:
+        place: KeyPath = ("rules", rule_id)
+        rule = known.get(rule_id)
+        if rule is None:
+            problems.append((place, _unknown("rule", rule_id, known)))
+            continue
+        try:
+            document.params_of(rule)
+        except ValidationError as error:
+            problems.extend((place + path, message) for path, message in _problems_of(error, rule.params))
+    return problems
+
+
+def _problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[KeyPath, str]]:
+    for detail in error.errors(include_url=False):
+        path = detail["loc"]
+        if detail["type"] == "extra_forbidden":
+            parent = _model_at(model, path[:-1])
+            message = _unknown("parameter", str(path[-1]), _keys(parent) if parent else ())
+        elif detail["type"] == "missing":
+            message = "is missing; add it"
+        elif detail["type"] == "value_error":
+            message = str(detail["ctx"]["error"])
+        else:
+            message = detail["msg"][:1].lower() + detail["msg"][1:]
+            if isinstance(detail["input"], str | int | float):
+                message += f" (got {detail['input']!r:.60})"
+        yield path, message
+
+
+def _unknown(noun: str, name: str, known: Collection[str]) -> str:
+    """Say that a name is unknown, with the nearest known one, or all of them where they are few."""
+    folded = {candidate.casefold(): candidate for candidate in known}
+    near = get_close_matches(name.casefold(), folded, n=1)
+    if near:
+        return f'unknown {noun}; did you mean "{folded[near[0]]}"?'
+    return f"unknown {noun}" + (f"; known here: {', '.join(sorted(known))}" if 0 < len(known) <= _FEW else "")
+
+
+def _keys(model: type[BaseModel]) -> Collection[str]:
+    """The keys of a model's table; a rule's table holds its settings beside its parameters."""
+    settings = RuleSettings.model_fields if issubclass(model, Params) else {}
+    return [*model.model_fields, *settings]
+
+
+def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
+    """The model that describes the table at ``path``; indices and the keys of mappings lead no deeper by themselves."""
+    current: type[BaseModel] | None = model
+    for step in path:
+        field = current.model_fields.get(step) if current and isinstance(step, str) else None
+        if field is not None:
+            current = _model_in(field.annotation)
+    return current
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
