@@ -11,7 +11,7 @@ _DAYS_IN_HOURS: Final = 2
 
 def listed(names: Sequence[str]) -> str:
     """Join the first few names; what is left out is counted: ``a, b, c, d, e and 3 more``."""
-    shown = ", ".join(shortened(name) for name in names[:_NAMES_SHOWN])
+    shown = ", ".join([shortened(name) for name in names[:_NAMES_SHOWN]])
     rest = len(names) - _NAMES_SHOWN
     return f"{shown} and {rest} more" if rest > 0 else shown
 

@@ -52,7 +52,7 @@ def check(observation: Observation, token: TokenMetadata, params: HighRiskScopes
     held = unapproved(observation, token, params, context)
     if not held:
         return None
-    is_critical = any(context.risk.tier_of(scope) is RiskTier.CRITICAL for scope in held)
+    is_critical = context.tier is RiskTier.CRITICAL and RiskTier.CRITICAL in map(context.risk.tier_of, held)
     return Violation(
         RULE.id,
         Severity.CRITICAL if is_critical else Severity.HIGH,

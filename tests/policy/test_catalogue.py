@@ -1,0 +1,215 @@
+"""What holds of every rule that ships."""
+
+import re
+import tomllib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from policy_samples import NOW, PUBLIC_ID, QUIET, observed, policy_of, severity, token
+
+from auditor.model.finding import Severity
+from auditor.model.lookup import TokenMetadata
+from auditor.policy.base import Feeds, Kind, Rule
+from auditor.policy.controls import CONTROLS
+from auditor.policy.document import PolicyDocument, RuleSettings
+from auditor.policy.engine import Policy
+from auditor.policy.registry import SHIPPED
+from auditor.policy.scope_catalogue import SCOPES
+from auditor.policy.scopes import RiskTier
+from auditor.policy.validation import check_document
+
+BASELINE = Path(__file__).parents[2] / "config" / "policies" / "baseline.toml"
+ids = pytest.mark.parametrize("rule", SHIPPED, ids=lambda rule: rule.id)
+
+CONFIGURED: dict[str, Any] = {
+    "DT-NET-01": {"cidrs": ["203.0.113.0/24"], "networks": [{"owner": "a*", "cidrs": ["10.0.0.0/8", "::/3"]}]},
+    "DT-NET-05": {"human_cidrs": ["10.0.0.0/8"]},
+    "DT-SCP-01": {"approvals": [{"name_regex": "^a", "scopes": ["*.write"]}]},
+    "DT-SCP-04": {"profiles": [{"profile": "ingest", "name": "ingest-*", "scopes": ["*.ingest"]}]},
+    "DT-PAT-01": {"server_cidrs": ["203.0.113.0/24"]},
+    "DT-PAT-02": {"env_selector": {"environment": "prod"}},
+}
+EVERYTHING = Policy(
+    PolicyDocument.model_validate({"name": "everything", "rules": CONFIGURED}),
+    SHIPPED,
+    feeds=Feeds(
+        owners=frozenset({"svc-ingest"}),
+        leavers={"eve": NOW},
+        attestations={"dt0c01.AAAAAAAAAAAAAAAAAAAAAAAA": NOW},
+    ),
+    environment_kind="production",
+)
+
+
+def baseline() -> PolicyDocument:
+    return PolicyDocument.model_validate(tomllib.loads(BASELINE.read_text(encoding="utf-8")))
+
+
+def test_every_snapshot_rule_ships_in_the_catalogues_order() -> None:
+    families = ["EXP", "ROT", "USE", "NET", "SCP", "OWN", "PAT", "STA", "FMT", "ENV", "INV"]
+    assert len({rule.id for rule in SHIPPED}) == len(SHIPPED) == 24
+    assert [rule.id for rule in SHIPPED] == sorted(
+        (rule.id for rule in SHIPPED), key=lambda name: (families.index(name[3:6]), name)
+    )
+    assert {rule.kind for rule in SHIPPED} == {Kind.SNAPSHOT}
+
+
+@ids
+def test_rule_says_what_people_need(rule: Rule) -> None:
+    assert re.fullmatch(r"DT-[A-Z]{3}-\d\d", rule.id)
+    assert rule.check.__module__.endswith("." + rule.id[3:].lower().replace("-", "_"))
+    assert all((rule.title, rule.severity, rule.test, rule.rationale, rule.remediation))
+    assert rule.severity.split()[0] in set(Severity)
+
+
+@ids
+def test_parameters_are_described_have_defaults_and_clash_with_no_setting(rule: Rule) -> None:
+    rule.params()
+    assert all(field.description for field in rule.params.model_fields.values())
+    assert not rule.params.model_fields.keys() & RuleSettings.model_fields.keys()
+
+
+@ids
+def test_example_fits_the_rule(rule: Rule) -> None:
+    table = tomllib.loads(rule.example)
+    document = PolicyDocument.model_validate({"name": "example", "rules": {rule.id: table}})
+    assert check_document(document, SHIPPED) == []
+    assert not table or document.params_of(rule) != rule.params(), "an example of the defaults shows nothing"
+
+
+def test_every_control_of_a_rule_has_a_title_and_none_is_left_over() -> None:
+    named = {(framework, control) for rule in SHIPPED for framework, ids in rule.controls.items() for control in ids}
+    assert named == {(framework, control) for framework, titles in CONTROLS.items() for control in titles}
+    assert all(title.strip() for titles in CONTROLS.values() for title in titles.values())
+
+
+def test_baseline_names_every_rule_with_its_defaults() -> None:
+    document = baseline()
+    assert check_document(document, SHIPPED) == []
+    assert list(document.rules) == [rule.id for rule in SHIPPED]
+    for rule in SHIPPED:
+        assert document.params_of(rule) == rule.params(), rule.id
+        assert set(document.rules[rule.id].model_extra or {}) >= {
+            name for name, field in rule.params.model_fields.items() if field.default is not None
+        }, f"baseline.toml leaves out a parameter of {rule.id}"
+
+
+def test_baseline_reports_what_is_not_configured_as_not_assessed() -> None:
+    policy = Policy(baseline(), SHIPPED, feeds=Feeds(), environment_kind=None)
+    assert set(policy.unassessed) == {
+        "DT-NET-01",
+        "DT-NET-05",
+        "DT-SCP-04",
+        "DT-OWN-01",
+        "DT-OWN-02",
+        "DT-PAT-02",
+        "DT-ENV-02",
+        "DT-INV-02",
+    }
+    assert all(policy.unassessed.values())
+    assert set(policy.assessed) | set(policy.unassessed) == {rule.id for rule in SHIPPED}
+
+
+def test_environment_of_an_unknown_kind_is_not_assessed_for_foreign_names() -> None:
+    policy = Policy(baseline(), SHIPPED, feeds=Feeds(), environment_kind="sandbox")
+    assert '"sandbox"' in policy.unassessed["DT-ENV-02"]
+
+
+def test_quiet_token_breaks_no_rule() -> None:
+    assert EVERYTHING.unassessed == {}
+    assert EVERYTHING.evaluate(observed(), None, NOW) == []
+
+
+def test_a_scopes_tier_is_one_of_the_known() -> None:
+    assert {scope.tier for scope in SCOPES.values()} <= set(RiskTier)
+
+
+instants = st.datetimes(timezones=st.just(UTC)) | st.sampled_from(
+    [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), NOW]
+)
+texts = st.text(st.characters(), max_size=40) | st.sampled_from(["dev", "ci", "eve", "a\nb", "\ud800", "x" * 500, ""])
+tokens = st.builds(
+    TokenMetadata,
+    id=texts,
+    name=st.none() | texts,
+    owner=st.none() | texts,
+    enabled=st.none() | st.booleans(),
+    personal_access_token=st.none() | st.booleans(),
+    creation_date=st.none() | instants,
+    modified_date=st.none() | instants,
+    expiration_date=st.none() | instants,
+    last_used_date=st.none() | instants,
+    last_used_ip_address=st.none() | texts | st.ip_addresses().map(str),
+    scopes=st.lists(st.sampled_from(sorted(SCOPES)) | texts, max_size=30).map(lambda names: tuple(sorted(set(names)))),
+)
+
+
+@given(
+    tokens,
+    instants,
+    st.none() | instants,
+    st.none() | st.just(PUBLIC_ID),
+)
+def test_evaluation_takes_any_token_and_says_only_json(
+    metadata: TokenMetadata, now: datetime, disabled_since: datetime | None, public_id: str | None
+) -> None:
+    seen = observed(metadata, disabled_since=disabled_since, public_id=public_id)
+    for violation in EVERYTHING.evaluate(seen, None, now):
+        assert violation.message
+        assert len(violation.message) < 700
+        assert violation.rule_id in EVERYTHING.assessed
+        # JSON types only; a lone surrogate is text, though UTF-8 has no bytes for it
+        assert msgspec.to_builtins(violation.evidence) == violation.evidence
+
+
+spans = st.timedeltas(timedelta(), timedelta(days=800))
+scope_sets = st.sampled_from([(), ("logs.read",), ("settings.write",), ("apiTokens.write",)])
+
+
+def rank(name: str | None) -> int:
+    return -1 if name is None else Severity(name).rank
+
+
+@given(st.sampled_from(["DT-USE-01", "DT-USE-02", "DT-ROT-01", "DT-SCP-05"]), scope_sets, st.booleans(), spans, spans)
+def test_severity_of_age_never_falls_as_time_passes(
+    rule_id: str, scopes: tuple[str, ...], used: bool, first: timedelta, more: timedelta
+) -> None:
+    policy = policy_of(rule_id)
+    seen = observed(token(scopes=scopes, creation_date=NOW, last_used_date=NOW if used else None))
+    assert rank(severity(policy, seen, NOW + first)) <= rank(severity(policy, seen, NOW + first + more))
+
+
+@given(st.timedeltas(timedelta(), timedelta(days=70)), st.timedeltas(timedelta(), timedelta(days=70)), spans)
+def test_severity_of_a_near_end_never_falls_before_the_end(
+    one: timedelta, other: timedelta, used_before_end: timedelta
+) -> None:
+    policy = policy_of("DT-EXP-03")
+    seen = observed(token(expiration_date=NOW, last_used_date=NOW - used_before_end))
+    earlier, later = sorted((NOW - one, NOW - other))
+    assert rank(severity(policy, seen, earlier)) <= rank(severity(policy, seen, later))
+
+
+@given(st.timedeltas(timedelta(), timedelta(days=60)))
+def test_a_near_end_is_never_skipped_whenever_a_sweep_comes(left: timedelta) -> None:
+    assert severity(policy_of("DT-EXP-03"), observed(token(expiration_date=NOW + left))) is not None
+
+
+@given(st.timedeltas(timedelta(days=45), timedelta(days=3000)), spans)
+def test_stale_stays_stale_until_used(idle: timedelta, more: timedelta) -> None:
+    policy = policy_of("DT-USE-02")
+    seen = observed(token(last_used_date=NOW - idle))
+    assert severity(policy, seen, NOW + more) is not None
+    assert severity(policy, observed(token(last_used_date=NOW + more)), NOW + more) is None
+
+
+@given(st.timedeltas(timedelta(days=-400), timedelta(days=400)))
+def test_a_token_is_either_about_to_end_or_ended(left: timedelta) -> None:
+    seen = observed(msgspec.structs.replace(QUIET, expiration_date=NOW + left))
+    near, ended = severity(policy_of("DT-EXP-03"), seen), severity(policy_of("DT-EXP-04"), seen)
+    assert near is None or ended is None
+    assert (ended is not None) is (left < timedelta())

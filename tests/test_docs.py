@@ -1,0 +1,41 @@
+"""The generated files and the command that writes them."""
+
+from pathlib import Path
+
+import pytest
+
+from auditor import docs
+from auditor.policy.registry import SHIPPED
+
+
+def test_files_in_the_checkout_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    assert docs.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_check_names_a_stale_file_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert docs.main(["--root", str(tmp_path)]) == 0
+    page = tmp_path / "docs" / "rules.md"
+    page.write_text("old", encoding="utf-8")
+    capsys.readouterr()
+    assert docs.main(["--root", str(tmp_path), "--check"]) == 1
+    assert "docs/rules.md is stale" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == "old"
+    assert docs.main(["--root", str(tmp_path)]) == 0
+    assert docs.main(["--root", str(tmp_path), "--check"]) == 0
+
+
+def test_missing_file_is_stale(tmp_path: Path) -> None:
+    assert docs.main(["--root", str(tmp_path), "--check"]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_page_tells_all_of_every_rule() -> None:
+    page = docs.rules_page()
+    for rule in SHIPPED:
+        section = page.partition(f"\n## {rule.id}\n")[2].partition("\n## ")[0]
+        for said in (rule.title, rule.severity, rule.test, rule.rationale, rule.remediation, f'[rules."{rule.id}"]'):
+            assert said in section
+        for name in rule.params.model_fields:
+            assert f"- `{name}`: " in section
+        for controls in rule.controls.values():
+            assert all(control in section for control in controls)
