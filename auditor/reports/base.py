@@ -1,7 +1,8 @@
 """What a report holds and what a format is."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol, TextIO
 
 import msgspec
@@ -10,16 +11,25 @@ from auditor.model.finding import Finding, Severity
 from auditor.model.sweep import SweepSummary
 
 
+class RuleState(StrEnum):
+    """Whether a rule had its say in an environment; only ``ASSESSED`` can be a pass."""
+
+    ASSESSED = "assessed"
+    NOT_ASSESSED = "not assessed"
+    DISABLED = "disabled"
+
+
 class RulePosture(msgspec.Struct, frozen=True, kw_only=True):
     """How one rule stands in one environment."""
 
     environment: str
     rule_id: str
     title: str
-    state: str
-    """``assessed``, ``not assessed`` or ``disabled``; a rule that is not assessed is never a pass."""
+    state: RuleState
     reason: str = ""
     """Why it is not assessed."""
+    open_findings: int
+    """Findings of this rule that are open in this environment, whatever the state is now."""
 
 
 class EnvironmentPosture(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,18 +38,36 @@ class EnvironmentPosture(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     url: str
     last_sweep: SweepSummary | None
-    """None: never swept."""
+    """The latest sweep, under way or ended; None: never swept."""
     last_complete_at: datetime | None
     """When a sweep last gave evidence about every token."""
     open_by_severity: Mapping[Severity, int]
+    """Open findings; a severity may be absent for none."""
+    tokens_with_findings: int
+    """Tokens with at least one open finding."""
+    resolved_recently: int
+    """Findings resolved within ``ReportData.resolved_since_days``."""
     stored_tokens: int
     """Tokens that the last complete reading of the sources held."""
     unknown_tokens: int
-    """Of these, tokens whose last lookup was no evidence."""
+    """Of these, tokens whose last lookup was no evidence, or that were never looked up."""
+
+    @property
+    def audited_tokens(self) -> int:
+        """Stored tokens about which the last lookup was evidence."""
+        return self.stored_tokens - self.unknown_tokens
+
+    @property
+    def open_findings(self) -> int:
+        """Open findings of every severity."""
+        return sum(self.open_by_severity.values())
 
 
 class ReportData(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a report says, read at one instant; findings come apart, as a stream."""
+    """Everything that a report says, read at one instant; findings come apart, as a stream.
+
+    The figures and the stream agree only when they are read in one snapshot of the database.
+    """
 
     made_at: datetime
     version: str
@@ -52,8 +80,11 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """Findings resolved within so many days are listed beside the open ones."""
 
 
-Findings = Callable[[], AsyncIterator[Sequence[Finding]]]
-"""Starts a stream of findings, worst first, in batches; each call starts anew."""
+Findings = Callable[[], AsyncGenerator[Sequence[Finding], None]]
+"""Starts a stream of findings in batches: the open ones, worst first, then the recently resolved ones, worst first.
+
+Each call starts anew. A format that stops early closes the generator, so that a cursor behind it can end.
+"""
 
 
 class Format(Protocol):
@@ -65,5 +96,8 @@ class Format(Protocol):
     """File name ending without the dot."""
 
     async def write(self, data: ReportData, findings: Findings, out: TextIO) -> None:
-        """Write the report; every value from outside is escaped as the format demands."""
+        """Write the report; every value from outside is escaped as the format demands.
+
+        ``out`` takes any character (UTF-8) and leaves line ends as they come (``newline=""``).
+        """
         ...

@@ -1,0 +1,177 @@
+"""Says in sentences how things stand; every figure comes from the report's data and nothing unknown is passed."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from auditor.model.finding import Severity
+from auditor.model.sweep import SweepStatus
+from auditor.reports.base import EnvironmentPosture, ReportData, RulePosture, RuleState
+
+WORST_FIRST: Final = tuple(sorted(Severity, key=lambda severity: severity.rank, reverse=True))
+
+_NAMED: Final = 5
+"""How many names or reasons a sentence holds before it counts the rest."""
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Return the count with its noun: ``1 token``, ``1,200 tokens``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def listed(parts: Iterable[str], most: int = _NAMED) -> str:
+    """Join parts as a sentence does: ``a``, ``a and b``, ``a, b and 3 more``."""
+    every = list(parts)
+    shown = every if len(every) <= most else [*every[: most - 1], f"{len(every) - most + 1:,} more"]
+    return " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part) if shown else ""
+
+
+def share(part: int, whole: int) -> str:
+    """Return a percentage with one decimal, rounded down so that only the whole reads as 100%."""
+    tenths = part * 1000 // whole
+    return f"{tenths // 10}.{tenths % 10}%" if tenths < 1000 else "100%"
+
+
+def open_totals(environments: Iterable[EnvironmentPosture]) -> dict[Severity, int]:
+    """Return the open findings of all environments by severity, worst first, with zeros."""
+    totals = dict.fromkeys(WORST_FIRST, 0)
+    for environment in environments:
+        for severity, count in environment.open_by_severity.items():
+            totals[severity] += count
+    return totals
+
+
+def severities(counts: dict[Severity, int]) -> str:
+    """Name the severities that have findings: ``2 critical, 1 high``."""
+    return listed([f"{counts[severity]:,} {severity}" for severity in WORST_FIRST if counts.get(severity)])
+
+
+def swept_rules(data: ReportData) -> list[RulePosture]:
+    """Return how rules stand where a sweep has run; elsewhere no rule has been applied, whatever the policy says."""
+    swept = {environment.name for environment in data.environments if environment.last_sweep is not None}
+    return [posture for posture in data.rules if posture.environment in swept]
+
+
+def headline(data: ReportData) -> str:
+    """The report in one sentence."""
+    if not any(environment.last_sweep for environment in data.environments):
+        return "Nothing has been audited yet."
+    opened = open_totals(data.environments)
+    count = sum(opened.values())
+    critical = opened[Severity.CRITICAL]
+    is_whole = not _gaps(data) and not any(environment.unknown_tokens for environment in data.environments)
+    if not count:
+        rest = ", and every known token was audited" if is_whole else ", but not everything could be audited"
+        return f"No finding is open{rest}."
+    rest = "" if is_whole else "; not everything could be audited"
+    if critical == count:
+        return f"{plural(count, 'critical finding is', 'critical findings are')} open{rest}."
+    worst = f", {critical:,} of them critical" if critical else ""
+    return f"{plural(count, 'finding is', 'findings are')} open{worst}{rest}."
+
+
+def summary(data: ReportData) -> list[str]:
+    """Return the sentences of the summary, each with its full stop."""
+    if not data.environments:
+        return ["No environment is configured, so there is nothing to audit."]
+    return [_scope(data), _findings(data), _coverage(data), *_gaps(data), *_warnings(data), *_rules(data)]
+
+
+def _scope(data: ReportData) -> str:
+    stored = sum(environment.stored_tokens for environment in data.environments)
+    count = plural(len(data.environments), "environment")
+    return f"The sources hold {plural(stored, 'token')} for {count}."
+
+
+def _findings(data: ReportData) -> str:
+    opened = open_totals(data.environments)
+    count = sum(opened.values())
+    tokens = sum(environment.tokens_with_findings for environment in data.environments)
+    resolved = sum(environment.resolved_recently for environment in data.environments)
+    now = (
+        f"{plural(count, 'finding is', 'findings are')} open on {plural(tokens, 'token')}: {severities(opened)}."
+        if count
+        else "No finding is open."
+    )
+    past = plural(resolved, "was resolved", "were resolved") if resolved else "None was resolved"
+    return f"{now} {past} in the last {plural(data.resolved_since_days, 'day')}."
+
+
+def _coverage(data: ReportData) -> str:
+    stored = sum(environment.stored_tokens for environment in data.environments)
+    unknown = sum(environment.unknown_tokens for environment in data.environments)
+    audited = stored - unknown
+    if not stored:
+        return "No stored token is known, so none was audited."
+    if not unknown:
+        return "The one known token was audited." if stored == 1 else f"All {stored:,} known tokens were audited."
+    reasons: Counter[str] = Counter()
+    for environment in data.environments:
+        if environment.last_sweep is not None:
+            reasons.update(environment.last_sweep.reasons)
+    why = listed([f"{reason} ({count:,})" for reason, count in reasons.most_common()])
+    known = f"{audited:,} of {plural(stored, 'token')} ({share(audited, stored)}) {_be(audited, 'was', 'were')} audited"
+    rest = f"{unknown:,} {_be(unknown, 'is', 'are')} unknown, which is not a pass"
+    return f"{known}; {rest}." + (f" Lookups failed in the last sweeps because: {why}." if why else "")
+
+
+def _gaps(data: ReportData) -> list[str]:
+    """Return what could not be audited, beside the count of unknown tokens."""
+    never = [environment for environment in data.environments if environment.last_sweep is None]
+    failed = _with_status(data, SweepStatus.FAILED)
+    incomplete = _with_status(data, SweepStatus.INCOMPLETE)
+    running = [one for one in _with_status(data, SweepStatus.RUNNING) if one.last_complete_at is None]
+    problems = sum(len(one.last_sweep.source_problems) for one in data.environments if one.last_sweep)
+    gaps = []
+    if never:
+        verb = _be(len(never), "has", "have")
+        gaps.append(f"{_names(never)} {verb} never been swept: nothing is known of the tokens there.")
+    if failed:
+        gaps.append(f"The last sweep of {_names(failed)} failed; findings there stay as earlier sweeps left them.")
+    if incomplete:
+        gaps.append(f"The last sweep of {_names(incomplete)} was incomplete.")
+    if running:
+        gaps.append(f"The first sweep of {_names(running)} is still under way.")
+    if problems:
+        unread = f"{plural(problems, 'source')} could not be read to the end"
+        gaps.append(f"{unread}; tokens there may be missing from these figures.")
+    return gaps
+
+
+def _with_status(data: ReportData, status: SweepStatus) -> list[EnvironmentPosture]:
+    return [one for one in data.environments if one.last_sweep is not None and one.last_sweep.status is status]
+
+
+def _names(environments: Sequence[EnvironmentPosture]) -> str:
+    return listed([f"“{environment.name}”" for environment in environments])
+
+
+def _warnings(data: ReportData) -> list[str]:
+    swept = [one for one in data.environments if one.last_sweep is not None and one.last_sweep.self_lookup]
+    if not swept:
+        return []
+    return [f"In {_names(swept)} the auditor's own token was looked up with itself, which may move its last-used date."]
+
+
+def _rules(data: ReportData) -> list[str]:
+    states: dict[str, set[RuleState]] = {}
+    for posture in swept_rules(data):
+        states.setdefault(posture.rule_id, set()).add(posture.state)
+    if not states:
+        return ["No rule has been applied."]
+    assessed = sum(found == {RuleState.ASSESSED} for found in states.values())
+    unassessed = sum(RuleState.NOT_ASSESSED in found for found in states.values())
+    disabled = sum(RuleState.DISABLED in found for found in states.values())
+    if assessed == len(states):
+        return [f"{plural(assessed, 'rule was', 'rules were')} assessed."]
+    whole = plural(len(states), "rule")
+    parts = [f"{assessed:,} of {whole} {_be(assessed, 'was', 'were')} assessed wherever a sweep ran"]
+    if unassessed:
+        parts.append(f"{unassessed:,} could not be assessed somewhere, which is not a pass")
+    if disabled:
+        parts.append(f"{disabled:,} {_be(disabled, 'is', 'are')} disabled somewhere")
+    return ["; ".join(parts) + "."]
+
+
+def _be(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many

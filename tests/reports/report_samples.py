@@ -1,0 +1,450 @@
+"""Reports for tests, as plain values: a realistic estate, and findings by number."""
+
+import io
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from auditor.model.finding import Finding, Resolution, Severity
+from auditor.model.sweep import SweepStatus, SweepSummary
+from auditor.model.token import Location
+from auditor.policy.registry import rules
+from auditor.reports.base import EnvironmentPosture, Findings, Format, ReportData, RulePosture, RuleState
+
+NOW = datetime(2026, 3, 2, 6, 30, tzinfo=UTC)
+DIGEST = "4f0c2d5a9b7e6c1d3f8a0b2c4d6e8f00112233445566778899aabbccddeeff00"
+
+_HIDDEN_HERE = {
+    ("DT-NET-01", "lab"): "no networks are allowed in the policy, so none can be compared",
+    ("DT-OWN-02", "staging"): "no leavers feed is configured",
+    ("DT-OWN-02", "lab"): "no leavers feed is configured",
+}
+
+# rule, severity, environment, name, owner, source, place, days since opened, message, evidence
+_OPEN: list[tuple[str, str, str, str | None, str | None, str, str, int, str, dict[str, Any]]] = [
+    (
+        "DT-EXP-01",
+        "critical",
+        "production",
+        "terraform-apply",
+        "platform-automation",
+        "vault",
+        "entry dynatrace/terraform",
+        41,
+        "never expires and holds critical scopes",
+        {"expiration_date": None, "risk_tier": "critical"},
+    ),
+    (
+        "DT-OWN-02",
+        "critical",
+        "production",
+        "mara-settings-export",
+        "mara.lindqvist@example.com",
+        "ci",
+        "env:DT_EXPORT_TOKEN",
+        6,
+        "its owner left on 2026-02-20",
+        {"owner": "mara.lindqvist@example.com", "left_at": "2026-02-20T17:00:00+00:00"},
+    ),
+    (
+        "DT-SCP-01",
+        "critical",
+        "staging",
+        "token-rotator",
+        "platform-automation",
+        "vault",
+        "entry dynatrace/rotator",
+        88,
+        "holds apiTokens.write and credentialVault.read",
+        {"scopes": ["apiTokens.write", "credentialVault.read"]},
+    ),
+    (
+        "DT-NET-01",
+        "high",
+        "production",
+        "ingest-metrics-eu",
+        "observability",
+        "kubernetes",
+        "/etc/auditor/tokens/ingest-metrics-eu",
+        3,
+        "last used from 203.0.113.77, outside the allowed networks",
+        {"address": "203.0.113.77", "networks": ["10.0.0.0/8", "192.0.2.0/24"]},
+    ),
+    (
+        "DT-SCP-03",
+        "high",
+        "production",
+        "grafana-bridge",
+        "observability",
+        "dotenv",
+        "/srv/grafana/.env:14",
+        130,
+        "joins any ingest scope with settings.write",
+        {"combination": ["metrics.ingest", "settings.write"]},
+    ),
+    (
+        "DT-EXP-01",
+        "high",
+        "production",
+        "synthetic-uploader",
+        "web-quality",
+        "vault",
+        "entry dynatrace/synthetic",
+        41,
+        "never expires",
+        {"expiration_date": None, "risk_tier": "default"},
+    ),
+    (
+        "DT-PAT-01",
+        "high",
+        "staging",
+        "jenkins-nightly",
+        "oskar.brandt@example.com",
+        "ci",
+        "env:DT_NIGHTLY",
+        19,
+        "is a personal token, and its name says that a machine uses it",
+        {"name_pattern": "jenkins*", "personal_access_token": True},
+    ),
+    (
+        "DT-USE-02",
+        "high",
+        "lab",
+        "load-test-2023",
+        None,
+        "archive",
+        "tokens.csv:7",
+        204,
+        "not used for 412 days",
+        {"last_used_date": "2025-01-14T09:12:44+00:00", "risk_tier": "default"},
+    ),
+    (
+        "DT-ROT-01",
+        "medium",
+        "production",
+        "log-forwarder",
+        "observability",
+        "kubernetes",
+        "/etc/auditor/tokens/log-forwarder",
+        52,
+        "417 days old; the policy's rotation period is 365 days",
+        {"creation_date": "2025-01-09T08:00:00+00:00", "max_age_days": 365},
+    ),
+    (
+        "DT-USE-01",
+        "medium",
+        "production",
+        "pilot-business-events",
+        "payments",
+        "vault",
+        "entry dynatrace/pilot",
+        12,
+        "created 42 days ago and never used",
+        {"creation_date": "2026-01-19T10:30:00+00:00"},
+    ),
+    (
+        "DT-FMT-01",
+        "medium",
+        "staging",
+        "oneagent-download",
+        "platform-automation",
+        "dotenv",
+        "/srv/build/.env:3",
+        260,
+        "is of the old token format",
+        {},
+    ),
+    (
+        "DT-SCP-02",
+        "medium",
+        "lab",
+        "everything-demo",
+        "workshop",
+        "archive",
+        "tokens.csv:12",
+        77,
+        "holds 31 scopes of 14 families",
+        {"scopes": 31, "families": 14},
+    ),
+    (
+        "DT-STA-01",
+        "low",
+        "lab",
+        "workshop-2025",
+        "workshop",
+        "archive",
+        "tokens.csv:15",
+        30,
+        "disabled for 62 days and not deleted",
+        {"disabled_since": "2025-12-30T04:00:00+00:00"},
+    ),
+    (
+        "DT-SCP-06",
+        "low",
+        "production",
+        "legacy-dashboard",
+        "observability",
+        "dotenv",
+        "/srv/grafana/.env:15",
+        130,
+        "holds the legacy scope DataExport",
+        {"scopes": ["DataExport"]},
+    ),
+    (
+        "DT-EXP-03",
+        "info",
+        "production",
+        "checkout-events",
+        "payments",
+        "vault",
+        "entry dynatrace/checkout",
+        1,
+        "expires in 58 days",
+        {"expiration_date": "2026-04-29T00:00:00+00:00"},
+    ),
+]
+
+_RESOLVED: list[tuple[str, str, str, str, int, int, Resolution, str]] = [
+    (
+        "DT-EXP-01",
+        "critical",
+        "production",
+        "deploy-bot",
+        35,
+        2,
+        Resolution.MISSING,
+        "never expires and holds critical scopes",
+    ),
+    ("DT-USE-02", "medium", "staging", "canary-checks", 60, 5, Resolution.EVIDENCE, "not used for 97 days"),
+    (
+        "DT-PAT-02",
+        "medium",
+        "lab",
+        "anna-try-out",
+        20,
+        9,
+        Resolution.POLICY,
+        "is a personal token, which the policy forbids here",
+    ),
+]
+
+
+def public_id(number: int) -> str:
+    """A token's public id, made up from a number."""
+    return "dt0c01." + "".join(chr(65 + (number * 7919 + place * place * 31 + place) % 26) for place in range(24))
+
+
+def finding(number: int = 0, **changes: Any) -> Finding:
+    """An open finding; ``changes`` replace its fields."""
+    label = public_id(number)
+    fields: dict[str, Any] = {
+        "environment": "production",
+        "label": label,
+        "rule_id": "DT-EXP-01",
+        "severity": Severity.HIGH,
+        "status": "open",
+        "message": "never expires",
+        "evidence": {"expiration_date": None, "risk_tier": "default"},
+        "token_name": f"service-{number}",
+        "owner": "observability",
+        "locations": (Location("vault", f"entry service-{number}"),),
+        "opened_at": NOW - timedelta(days=10),
+        "last_seen_at": NOW - timedelta(hours=1),
+    }
+    fields |= changes
+    return Finding(key=f"{fields['environment']}/{fields['label']}/{fields['rule_id']}", **fields)
+
+
+def sweep(environment: str = "production", **changes: Any) -> SweepSummary:
+    """A complete sweep of 10 tokens; ``changes`` replace its fields."""
+    fields: dict[str, Any] = {
+        "id": 7,
+        "environment": environment,
+        "started_at": NOW - timedelta(minutes=20),
+        "finished_at": NOW - timedelta(minutes=19),
+        "status": SweepStatus.COMPLETE,
+        "enrolled": 10,
+        "found": 10,
+        "policy_digest": DIGEST,
+    }
+    return SweepSummary(**fields | changes)
+
+
+def environment(name: str = "production", **changes: Any) -> EnvironmentPosture:
+    """An environment whose 10 tokens were all audited and break no rule; ``changes`` replace its fields."""
+    fields: dict[str, Any] = {
+        "url": f"https://{name}.live.dynatrace.example",
+        "last_sweep": sweep(name),
+        "last_complete_at": NOW - timedelta(minutes=19),
+        "open_by_severity": {},
+        "tokens_with_findings": 0,
+        "resolved_recently": 0,
+        "stored_tokens": 10,
+        "unknown_tokens": 0,
+    }
+    return EnvironmentPosture(name=name, **fields | changes)
+
+
+def report(*environments: EnvironmentPosture, findings: Iterable[Finding] = (), **changes: Any) -> ReportData:
+    """A report on these environments in which every rule of the catalogue is assessed."""
+    opened = Counter((one.rule_id, one.environment) for one in findings if one.status == "open")
+    fields: dict[str, Any] = {
+        "made_at": NOW,
+        "version": "0.1.0",
+        "rules": [
+            RulePosture(
+                environment=one.name,
+                rule_id=rule.id,
+                title=rule.title,
+                state=RuleState.ASSESSED,
+                open_findings=opened[rule.id, one.name],
+            )
+            for rule in rules().values()
+            for one in environments
+        ],
+        "policy_name": "baseline",
+        "policy_digest": DIGEST,
+        "resolved_since_days": 30,
+    }
+    return ReportData(environments=environments, **fields | changes)
+
+
+def stream(findings: Iterable[Finding], batch: int = 100) -> Findings:
+    """Findings as a format gets them."""
+    every = list(findings)
+
+    async def batches() -> AsyncGenerator[Sequence[Finding], None]:
+        for start in range(0, len(every), batch):
+            yield every[start : start + batch]
+
+    return batches
+
+
+async def written(form: Format, data: ReportData, findings: Iterable[Finding] = ()) -> str:
+    """What a format writes."""
+    out = io.StringIO(newline="")
+    await form.write(data, stream(findings), out)
+    return out.getvalue()
+
+
+def estate_findings() -> list[Finding]:
+    """Findings of every severity in three environments, some of them resolved."""
+    opened = [
+        finding(
+            number,
+            rule_id=rule_id,
+            severity=Severity(severity),
+            environment=place_name,
+            token_name=name,
+            owner=owner,
+            locations=(Location(source, place),),
+            opened_at=NOW - timedelta(days=days, minutes=37),
+            message=message,
+            evidence=evidence,
+            reopenings=1 if name == "grafana-bridge" else 0,
+            is_stored=name != "load-test-2023",
+        )
+        for number, (rule_id, severity, place_name, name, owner, source, place, days, message, evidence) in enumerate(
+            _OPEN
+        )
+    ]
+    resolved = [
+        finding(
+            100 + number,
+            rule_id=rule_id,
+            severity=Severity(severity),
+            environment=place_name,
+            token_name=name,
+            status="resolved",
+            opened_at=NOW - timedelta(days=opened_days),
+            resolved_at=NOW - timedelta(days=resolved_days),
+            resolution=resolution,
+            message=message,
+        )
+        for number, (rule_id, severity, place_name, name, opened_days, resolved_days, resolution, message) in enumerate(
+            _RESOLVED
+        )
+    ]
+    return opened + resolved
+
+
+def estate() -> ReportData:
+    """The report on ``estate_findings``: a sweep complete, one incomplete, one failed, an environment never swept."""
+    findings = estate_findings()
+
+    def posture(name: str, summary: SweepSummary, complete_days: int, stored: int, unknown: int) -> EnvironmentPosture:
+        here = [one for one in findings if one.environment == name]
+        opened = [one for one in here if one.status == "open"]
+        return environment(
+            name,
+            last_sweep=summary,
+            last_complete_at=NOW - timedelta(days=complete_days, minutes=19),
+            open_by_severity=dict(Counter(one.severity for one in opened)),
+            tokens_with_findings=len({one.label for one in opened}),
+            resolved_recently=len(here) - len(opened),
+            stored_tokens=stored,
+            unknown_tokens=unknown,
+        )
+
+    environments = (
+        posture("production", sweep("production", enrolled=142, found=139, missing=3, self_lookup=True), 0, 142, 0),
+        posture(
+            "staging",
+            sweep(
+                "staging",
+                status=SweepStatus.INCOMPLETE,
+                enrolled=58,
+                found=49,
+                missing=1,
+                failed=8,
+                reasons={"429 until the retries ended": 5, "no answer within 30 s": 3},
+                source_problems={"ci": "the command printed 3 of 5 lines and ended with exit code 1"},
+            ),
+            2,
+            58,
+            8,
+        ),
+        posture(
+            "lab",
+            sweep(
+                "lab",
+                status=SweepStatus.FAILED,
+                enrolled=23,
+                found=0,
+                refused=1,
+                failed=22,
+                reasons={"401: the auditor's own token was not accepted": 1, "the sweep stopped before its turn": 22},
+                policy_digest="ab" * 32,
+            ),
+            9,
+            23,
+            23,
+        ),
+        environment("acquired-company", last_sweep=None, last_complete_at=None, stored_tokens=0),
+    )
+    data = report(*environments, findings=findings)
+    return ReportData(
+        made_at=data.made_at,
+        version=data.version,
+        environments=environments,
+        rules=[_as_it_stands(one) for one in data.rules],
+        policy_name=data.policy_name,
+        policy_digest=data.policy_digest,
+        resolved_since_days=data.resolved_since_days,
+    )
+
+
+def _as_it_stands(posture: RulePosture) -> RulePosture:
+    reason = _HIDDEN_HERE.get((posture.rule_id, posture.environment), "")
+    state = RuleState.NOT_ASSESSED if reason else RuleState.ASSESSED
+    if posture.rule_id == "DT-ENV-02":
+        state = RuleState.DISABLED
+    return RulePosture(
+        environment=posture.environment,
+        rule_id=posture.rule_id,
+        title=posture.title,
+        state=state,
+        reason=reason,
+        open_findings=posture.open_findings,
+    )

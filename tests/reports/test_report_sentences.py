@@ -1,0 +1,151 @@
+"""The sentences of the summary: figures, plural forms, and honesty about what is unknown."""
+
+import pytest
+
+from auditor.model.finding import Severity
+from auditor.model.sweep import SweepStatus
+from auditor.policy.registry import rules
+from auditor.reports.base import EnvironmentPosture, RulePosture, RuleState
+from auditor.reports.sentences import headline, listed, plural, share, summary
+from tests.reports.report_samples import environment, estate, report, sweep
+
+ESTATE = f"""
+The sources hold 223 tokens for 4 environments.
+15 findings are open on 15 tokens: 3 critical, 5 high, 4 medium, 2 low and 1 info. 3 were resolved in the last 30 days.
+192 of 223 tokens (86.0%) were audited; 31 are unknown, which is not a pass. \
+Lookups failed in the last sweeps because: the sweep stopped before its turn (22), 429 until the retries ended (5), \
+no answer within 30 s (3) and 401: the auditor's own token was not accepted (1).
+“acquired-company” has never been swept: nothing is known of the tokens there.
+The last sweep of “lab” failed; findings there stay as earlier sweeps left them.
+The last sweep of “staging” was incomplete.
+1 source could not be read to the end; tokens there may be missing from these figures.
+In “production” the auditor's own token was looked up with itself, which may move its last-used date.
+{len(rules()) - 3} of {len(rules())} rules were assessed wherever a sweep ran; \
+2 could not be assessed somewhere, which is not a pass; 1 is disabled somewhere.
+"""
+
+
+def text(*environments: EnvironmentPosture) -> str:
+    return "\n".join(summary(report(*environments)))
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 tokens"), (1, "1 token"), (2, "2 tokens"), (12345, "12,345 tokens")]
+)
+def test_count_and_noun_agree(count: int, words: str) -> None:
+    assert plural(count, "token") == words
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ([], ""),
+        (["a"], "a"),
+        (["a", "b"], "a and b"),
+        (["a", "b", "c"], "a, b and c"),
+        (["a", "b", "c", "d"], "a, b and 2 more"),
+    ],
+)
+def test_lists_read_as_sentences_do(parts: list[str], words: str) -> None:
+    assert listed(parts, most=3) == words
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "words"),
+    [(0, 3, "0.0%"), (1, 3, "33.3%"), (2, 3, "66.6%"), (99_999, 100_000, "99.9%"), (7, 7, "100%")],
+)
+def test_only_the_whole_is_a_hundred_percent(part: int, whole: int, words: str) -> None:
+    assert share(part, whole) == words
+
+
+@pytest.mark.parametrize(
+    ("opened", "words"),
+    [
+        ({}, "No finding is open, and every known token was audited."),
+        ({Severity.HIGH: 1}, "1 finding is open."),
+        ({Severity.CRITICAL: 1}, "1 critical finding is open."),
+        ({Severity.CRITICAL: 2}, "2 critical findings are open."),
+        ({Severity.CRITICAL: 2, Severity.LOW: 1500}, "1,502 findings are open, 2 of them critical."),
+    ],
+)
+def test_headline_of_a_whole_audit(opened: dict[Severity, int], words: str) -> None:
+    assert headline(report(environment(open_by_severity=opened))) == words
+
+
+@pytest.mark.parametrize(
+    "gap",
+    [
+        environment(unknown_tokens=1),
+        environment(last_sweep=sweep(status=SweepStatus.FAILED)),
+        environment(last_sweep=sweep(status=SweepStatus.INCOMPLETE)),
+        environment(last_sweep=sweep(source_problems={"vault": "sealed"})),
+        environment(last_sweep=sweep(status=SweepStatus.RUNNING), last_complete_at=None),
+    ],
+)
+def test_headline_never_hides_a_gap(gap: EnvironmentPosture) -> None:
+    assert headline(report(gap)) == "No finding is open, but not everything could be audited."
+
+
+def test_headline_before_the_first_sweep() -> None:
+    assert headline(report(environment(last_sweep=None))) == "Nothing has been audited yet."
+    assert headline(report()) == "Nothing has been audited yet."
+
+
+def test_environment_without_findings_reads_plainly() -> None:
+    assert text(environment()).splitlines()[:3] == [
+        "The sources hold 10 tokens for 1 environment.",
+        "No finding is open. None was resolved in the last 30 days.",
+        "All 10 known tokens were audited.",
+    ]
+
+
+def test_single_things_are_singular() -> None:
+    sentences = text(
+        environment(stored_tokens=1, open_by_severity={Severity.LOW: 1}, tokens_with_findings=1, resolved_recently=1)
+    )
+
+    assert "The sources hold 1 token for 1 environment." in sentences
+    assert "1 finding is open on 1 token: 1 low. 1 was resolved in the last 30 days." in sentences
+    assert "The one known token was audited." in sentences
+
+
+def test_unknown_tokens_are_no_pass_and_have_their_reasons() -> None:
+    failed = sweep(status=SweepStatus.INCOMPLETE, found=1, failed=9, reasons={"no answer within 30 s": 8, "429": 1})
+
+    sentences = text(environment(last_sweep=failed, unknown_tokens=9))
+
+    assert (
+        "1 of 10 tokens (10.0%) was audited; 9 are unknown, which is not a pass. "
+        "Lookups failed in the last sweeps because: no answer within 30 s (8) and 429 (1)."
+    ) in sentences
+    assert "The last sweep of “production” was incomplete." in sentences
+
+
+def test_never_swept_environment_is_named() -> None:
+    assert "“lab” has never been swept: nothing is known of the tokens there." in text(
+        environment(), environment("lab", last_sweep=None, stored_tokens=0)
+    )
+    assert "No stored token is known, so none was audited." in text(environment(last_sweep=None, stored_tokens=0))
+
+
+def test_failed_sweep_is_named() -> None:
+    assert "The last sweep of “lab” failed; findings there stay as earlier sweeps left them." in text(
+        environment(), environment("lab", last_sweep=sweep("lab", status=SweepStatus.FAILED))
+    )
+
+
+def test_estate_in_sentences() -> None:
+    assert "\n".join(summary(estate())) == ESTATE.strip()
+
+
+def test_rules_of_a_never_swept_environment_count_nowhere() -> None:
+    posture = RulePosture(
+        environment="production", rule_id="DT-EXP-01", title="", state=RuleState.ASSESSED, open_findings=0
+    )
+
+    assert summary(report(environment(last_sweep=None), rules=[posture]))[-1] == "No rule has been applied."
+    assert summary(report(environment(), rules=[posture]))[-1] == "1 rule was assessed."
+
+
+def test_report_without_environments_says_only_that() -> None:
+    assert summary(report()) == ["No environment is configured, so there is nothing to audit."]
