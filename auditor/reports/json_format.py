@@ -1,0 +1,73 @@
+"""The report as one JSON document, for programs; docs/report-formats.md describes its members."""
+
+from contextlib import aclosing
+from typing import Final, TextIO
+
+import msgspec
+
+from auditor.reports.base import EnvironmentPosture, Findings, ReportData
+from auditor.reports.outside_text import redacted
+from auditor.reports.sentences import open_totals
+
+SCHEMA: Final = "auditor.report/1"
+"""Name and version of the document's form; the number rises when a member goes or changes its meaning."""
+
+
+class Json:
+    """JSON for programs: every member of the data, nothing cut short."""
+
+    name = "json"
+    media_type = "application/json"
+    suffix = "json"
+
+    async def write(self, data: ReportData, findings: Findings, out: TextIO) -> None:
+        """Write the document, one finding a line, as the findings come."""
+        header = {
+            "schema": SCHEMA,
+            "made_at": data.made_at,
+            "auditor_version": data.version,
+            "policy": {"name": data.policy_name, "digest": data.policy_digest},
+            "resolved_since_days": data.resolved_since_days,
+            "open_by_severity": open_totals(data.environments),
+            "environments": [_environment(environment) for environment in data.environments],
+            "rules": data.rules,
+        }
+        out.write("{\n")
+        out.writelines(f"{_encoded(name)}: {_encoded(value)},\n" for name, value in header.items())
+        out.write('"findings": [')
+        count = 0
+        async with aclosing(findings()) as batches:
+            async for batch in batches:
+                for finding in batch:
+                    out.write(f"{',' if count else ''}\n{_encoded(finding)}")
+                    count += 1
+        out.write(f'\n],\n"findings_count": {count}\n}}\n')
+
+
+def _environment(posture: EnvironmentPosture) -> dict[str, object]:
+    sweep = posture.last_sweep
+    members = {name: getattr(posture, name) for name in posture.__struct_fields__}
+    return members | {
+        "audited_tokens": posture.audited_tokens,
+        "open_findings": posture.open_findings,
+        "last_sweep_coverage": sweep.coverage if sweep else None,
+    }
+
+
+def _encoded(value: object) -> str:
+    try:
+        encoded = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_without_surrogates(msgspec.to_builtins(value)))
+    return redacted(encoded.decode())
+
+
+def _without_surrogates(value: object) -> object:
+    """Replace lone surrogates, which UTF-8 cannot hold, by U+FFFD wherever they stand."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_surrogates(member) for member in value]
+    return value
