@@ -1,0 +1,27 @@
+"""The formats of a report: those that ship, and those that other packages bring (entry points ``auditor.reports``)."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+
+from auditor.reports.base import Format
+from auditor.reports.csv_format import Csv, CsvCoverage
+from auditor.reports.html import Html
+from auditor.reports.json_format import Json
+
+SHIPPED: tuple[Format, ...] = (Html(), Json(), Csv(), CsvCoverage())
+
+
+@cache
+def formats() -> Mapping[str, Format]:
+    """Return every format by name, shipped ones first.
+
+    An entry point names an instance. Raises ``ValueError`` where two formats have one name.
+    """
+    found: dict[str, Format] = {}
+    plugged: list[Format] = [entry.load() for entry in entry_points(group="auditor.reports")]
+    for member in (*SHIPPED, *plugged):
+        if member.name in found:
+            raise ValueError(f"two report formats have the name {member.name}")
+        found[member.name] = member
+    return found
