@@ -38,7 +38,7 @@ class EnvironmentPosture(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     url: str
     last_sweep: SweepSummary | None
-    """The latest sweep, under way or ended; None: never swept."""
+    """The last sweep that ended, or, before any has, the one under way; None: never swept."""
     last_complete_at: datetime | None
     """When a sweep last gave evidence about every token."""
     open_by_severity: Mapping[Severity, int]

@@ -127,7 +127,9 @@ def _gaps(data: ReportData) -> list[str]:
         verb = _be(len(never), "has", "have")
         gaps.append(f"{_names(never)} {verb} never been swept: nothing is known of the tokens there.")
     if failed:
-        gaps.append(f"The last sweep of {_names(failed)} failed; findings there stay as earlier sweeps left them.")
+        gaps.append(
+            f"The last sweep of {_names(failed)} failed; what it did not reach stays as earlier sweeps left it."
+        )
     if incomplete:
         gaps.append(f"The last sweep of {_names(incomplete)} was incomplete.")
     if running:

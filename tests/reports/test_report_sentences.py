@@ -16,7 +16,7 @@ The sources hold 223 tokens for 4 environments.
 Lookups failed in the last sweeps because: the sweep stopped before its turn (22), 429 until the retries ended (5), \
 no answer within 30 s (3) and 401: the auditor's own token was not accepted (1).
 “acquired-company” has never been swept: nothing is known of the tokens there.
-The last sweep of “lab” failed; findings there stay as earlier sweeps left them.
+The last sweep of “lab” failed; what it did not reach stays as earlier sweeps left it.
 The last sweep of “staging” was incomplete.
 1 source could not be read to the end; tokens there may be missing from these figures.
 In “production” the auditor's own token was looked up with itself, which may move its last-used date.
@@ -129,7 +129,7 @@ def test_never_swept_environment_is_named() -> None:
 
 
 def test_failed_sweep_is_named() -> None:
-    assert "The last sweep of “lab” failed; findings there stay as earlier sweeps left them." in text(
+    assert "The last sweep of “lab” failed; what it did not reach stays as earlier sweeps left it." in text(
         environment(), environment("lab", last_sweep=sweep("lab", status=SweepStatus.FAILED))
     )
 
