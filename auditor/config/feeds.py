@@ -10,6 +10,8 @@ from auditor.model.errors import Problem
 from auditor.policy.base import Feeds
 from auditor.policy.document import FeedPaths
 
+T = TypeVar("T")
+
 
 def read_feeds(paths: FeedPaths, directory: Path) -> tuple[Feeds, list[Problem]]:
     """Read the feeds of a policy; relative paths are relative to ``directory``.
@@ -18,8 +20,9 @@ def read_feeds(paths: FeedPaths, directory: Path) -> tuple[Feeds, list[Problem]]
     Blocks; call it in a thread where that matters.
     """
     problems: list[Problem] = []
+    unread: dict[str, str] = {}
 
-    def read(name: str | None, parse: Callable[[Path], T]) -> T | None:
+    def read(feed: str, name: str | None, parse: Callable[[Path], T]) -> T | None:
         if name is None:
             return None
         path = directory / name
@@ -27,20 +30,22 @@ def read_feeds(paths: FeedPaths, directory: Path) -> tuple[Feeds, list[Problem]]
             return parse(path)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-            problems.append(Problem(str(path), f"this feed cannot be read: {reason}"))
+            problem = Problem(str(path), f"this feed cannot be read: {reason}")
         except _BadRow as error:
-            problems.append(Problem(f"{path}:{error.line}", str(error)))
+            problem = Problem(f"{path}:{error.line}", str(error))
+        problems.append(problem)
+        unread[feed] = str(problem)
         return None
 
     feeds = Feeds(
-        owners=read(paths.owners, _owners),
-        leavers=read(paths.leavers, lambda path: _instants(path, "owner", "left_at", str.casefold)),
-        attestations=read(paths.attestations, lambda path: _instants(path, "token", "confirmed_at", str)),
+        owners=read("owners", paths.owners, _owners),
+        leavers=read("leavers", paths.leavers, lambda path: _instants(path, "owner", "left_at", str.casefold)),
+        attestations=read(
+            "attestations", paths.attestations, lambda path: _instants(path, "token", "confirmed_at", str)
+        ),
+        unread=unread,
     )
     return feeds, problems
-
-
-T = TypeVar("T")
 
 
 class _BadRow(Exception):

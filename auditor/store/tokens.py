@@ -63,32 +63,44 @@ async def enrol(
     """
     rows = await connection.fetch(
         """
-        with offered as (
-            select fingerprint, string_to_array(places, E'\\x1e') as places, string_to_array(tags, E'\\x1e') as tags
-            from unnest($3::bytea[], $4::text[], $5::text[]) as o (fingerprint, places, tags)
-        ), enrolled as (
-            insert into enrolment (sweep_id, fingerprint, places, tags)
-            select $1, fingerprint, places, tags from offered
-            on conflict (sweep_id, fingerprint) do update set
-                places = (select array_agg(distinct p order by p) from unnest(enrolment.places || excluded.places) p),
-                tags = (select coalesce(array_agg(distinct t order by t), '{}')
-                        from unnest(enrolment.tags || excluded.tags) t)
-            returning fingerprint, xmax = 0 as is_new
-        )
-        select e.fingerprint, t.*, l.evident_at, l.misses, l.failures
-        from enrolled e
-        left join token t on t.environment_id = $2 and t.fingerprint = e.fingerprint
-        left join lookup l on l.token_id = t.id
-        where e.is_new
+        insert into enrolment (sweep_id, fingerprint, places, tags)
+        select $1, fingerprint, string_to_array(places, E'\\x1e'), string_to_array(tags, E'\\x1e')
+        from unnest($2::bytea[], $3::text[], $4::text[]) as o (fingerprint, places, tags)
+        on conflict (sweep_id, fingerprint) do update set
+            places = (select array_agg(distinct p order by p) from unnest(enrolment.places || excluded.places) p),
+            tags = (select coalesce(array_agg(distinct t order by t), '{}')
+                    from unnest(enrolment.tags || excluded.tags) t)
+        returning fingerprint, xmax = 0 as is_new
         """,
         sweep,
-        environment,
         [entry.fingerprint for entry in batch],
         [_RECORD.join(map(_place, sorted(entry.locations))) for entry in batch],
         [_RECORD.join(sorted(entry.tags)) for entry in batch],
     )
-    known = {row[0]: None if row["id"] is None else _known(row, at) for row in rows}
-    return [(entry, known[entry.fingerprint]) for entry in batch if entry.fingerprint in known]
+    new = [row["fingerprint"] for row in rows if row["is_new"]]
+    known = {row["fingerprint"]: _known(row, at) for row in await _fetch_known(connection, environment, new)}
+    is_new = frozenset(new)
+    return [(entry, known.get(entry.fingerprint)) for entry in batch if entry.fingerprint in is_new]
+
+
+async def _fetch_known(connection: Connection, environment: int, fingerprints: Sequence[bytes]) -> Sequence[Row]:
+    """Read tokens one by one through their indexes: on tables that just grew, statistics lead to scans of the whole."""
+    if not fingerprints:
+        return ()
+    return await connection.fetch(
+        """
+        select t.*, l.evident_at, l.misses, l.failures
+        from unnest($2::bytea[]) as wanted (fingerprint)
+        cross join lateral (
+            select * from token where environment_id = $1 and fingerprint = wanted.fingerprint offset 0
+        ) t
+        left join lateral (
+            select evident_at, misses, failures from lookup where token_id = t.id offset 0
+        ) l on true
+        """,
+        environment,
+        fingerprints,
+    )
 
 
 async def record(

@@ -1,0 +1,55 @@
+"""Opens the database that the configuration names: a server's, or an embedded one in the state directory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from auditor.config.document import DatabaseSettings
+from auditor.credentials.reference import Resolver, SecretReference
+from auditor.model.secret import Secret
+from auditor.store import embedded
+from auditor.store.connection import Pool
+from auditor.store.database import connected, translated
+from auditor.store.migrate import migrate
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def opened(
+    settings: DatabaseSettings, *, resolver: Resolver, state: Path, application: str
+) -> AsyncIterator[Pool]:
+    """Open the database, bring its schema up to date, and keep it for the length of the block.
+
+    Raises ``StoreUnavailable``, ``StoreMismatch``, or ``ConfigError`` where the URL's secret cannot be had.
+    """
+    async with AsyncExitStack() as stack:
+        server: Secret | embedded.Address
+        if settings.url is None:
+            server = await stack.enter_async_context(_embedded(state / "postgres"))
+        elif isinstance(settings.url, SecretReference):
+            server = await resolver.resolve(settings.url, "database.url")
+        else:
+            server = Secret(settings.url)
+        pool = await stack.enter_async_context(
+            connected(server, application=application, connections=settings.connections)
+        )
+        with translated():
+            async with pool.acquire() as connection:
+                for name in await migrate(connection):
+                    log.info("migration_applied", migration=name)
+        yield pool
+
+
+@asynccontextmanager
+async def _embedded(directory: Path) -> AsyncIterator[embedded.Address]:
+    running = embedded.running(directory)
+    address = await asyncio.to_thread(running.__enter__)
+    try:
+        yield address
+    finally:
+        # Whatever ended the block, the server is left in order; a cancellation must not cut that short.
+        await asyncio.shield(asyncio.to_thread(running.__exit__, None, None, None))

@@ -1,0 +1,69 @@
+"""How each environment stands, read for reports and metrics."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from auditor.model.sweep import SweepSummary
+from auditor.store.connection import Connection
+from auditor.store.sweeps import SUMMARY_COLUMNS, summary_of
+
+
+class EnvironmentState(msgspec.Struct, frozen=True, kw_only=True):
+    """One environment as the database knows it."""
+
+    name: str
+    url: str
+    last_finished: SweepSummary | None
+    """The last sweep that ended, however; None before the first."""
+    last_complete_at: datetime | None
+    """When a sweep last gave evidence about every token."""
+    stored_tokens: int
+    """Tokens that the sources still hold."""
+    unknown_tokens: int
+    """Of these, tokens whose last lookup was no evidence, or that were never looked up."""
+    policy_name: str
+
+
+async def environments(connection: Connection) -> Sequence[EnvironmentState]:
+    """Return every environment that was ever swept, by name."""
+    sweeps = {
+        row["environment"]: (summary_of(row), row["policy_name"] or "")
+        for row in await connection.fetch(
+            f"""
+            select distinct on (sweep.environment_id) {SUMMARY_COLUMNS}, policy.document->>'name' as policy_name
+            from sweep
+            join environment on environment.id = sweep.environment_id
+            join policy on policy.digest = sweep.policy_digest
+            where sweep.finished_at is not null
+            order by sweep.environment_id, sweep.id desc
+            """  # noqa: S608 -- a constant of another module
+        )
+    }
+    rows = await connection.fetch(
+        """
+        select e.name, e.url,
+            (select max(s.finished_at) from sweep s where s.environment_id = e.id and s.status = 'complete')
+                as last_complete_at,
+            count(t.id) filter (where t.removed_at is null) as stored_tokens,
+            count(t.id) filter (where t.removed_at is null
+                and (l.outcome is null or l.outcome not in ('found', 'missing'))) as unknown_tokens
+        from environment e
+        left join token t on t.environment_id = e.id
+        left join lookup l on l.token_id = t.id
+        group by e.id order by e.name
+        """
+    )
+    return [
+        EnvironmentState(
+            name=row["name"],
+            url=row["url"],
+            last_finished=sweeps[row["name"]][0] if row["name"] in sweeps else None,
+            last_complete_at=row["last_complete_at"],
+            stored_tokens=row["stored_tokens"],
+            unknown_tokens=row["unknown_tokens"],
+            policy_name=sweeps[row["name"]][1] if row["name"] in sweeps else "",
+        )
+        for row in rows
+    ]

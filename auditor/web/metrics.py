@@ -1,0 +1,131 @@
+"""What the daemon measures, in Prometheus' text format: few labels, absolute timestamps.
+
+Gauges about findings and sweeps are read from the database when they are asked for, so that any replica answers for
+all; counters are of this process.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from auditor.model.finding import Severity
+from auditor.model.lookup import Outcome
+from auditor.model.sweep import SweepStatus, SweepSummary
+from auditor.store.outbox import DeliveryState
+from auditor.store.posture import EnvironmentState
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+
+
+class Metrics:
+    """The counters of one process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._lookups = Counter(
+            "auditor_lookups", "Token lookups by how they ended", ("environment", "outcome"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "auditor_lookup_seconds",
+            "Time of a lookup with its retries",
+            ("environment",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._sweeps = Counter(
+            "auditor_sweeps", "Sweeps that ended, by status", ("environment", "status"), registry=self._registry
+        )
+        self._deliveries = Counter(
+            "auditor_delivery_attempts",
+            "Attempts to deliver an alert, by how they ended",
+            ("hook", "result"),
+            registry=self._registry,
+        )
+
+    def looked_up(self, environment: str, outcomes: Mapping[Outcome, int], seconds: Sequence[float]) -> None:
+        """Note a batch's lookups."""
+        for outcome, number in outcomes.items():
+            self._lookups.labels(environment, outcome.value).inc(number)
+        observe = self._seconds.labels(environment).observe
+        for duration in seconds:
+            observe(duration)
+
+    def swept(self, summary: SweepSummary) -> None:
+        """Note a sweep's end."""
+        self._sweeps.labels(summary.environment, summary.status.value).inc()
+
+    def delivered(self, hook: str, state: str) -> None:
+        """Note how one attempt at a delivery ended."""
+        self._deliveries.labels(hook, state).inc()
+
+    def render(
+        self,
+        environments: Sequence[EnvironmentState],
+        findings: Mapping[str, Mapping[Severity, int]],
+        deliveries: Mapping[tuple[str, DeliveryState], int],
+    ) -> bytes:
+        """Return everything as text: the counters of this process, and gauges of what the database says."""
+        gauges = CollectorRegistry()
+        gauges.register(_Snapshot(_gauges(environments, findings, deliveries)))
+        return generate_latest(self._registry) + generate_latest(gauges)
+
+
+class _Snapshot:
+    """Metrics that were made already, as a collector."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = tuple(metrics)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def _gauges(
+    environments: Sequence[EnvironmentState],
+    findings: Mapping[str, Mapping[Severity, int]],
+    deliveries: Mapping[tuple[str, DeliveryState], int],
+) -> Iterable[Metric]:
+    open_findings = GaugeMetricFamily("auditor_findings_open", "Open findings", labels=("environment", "severity"))
+    for environment in environments:
+        for severity in Severity:
+            number = findings.get(environment.name, {}).get(severity, 0)
+            open_findings.add_metric((environment.name, severity.value), number)
+    yield open_findings
+
+    finished = GaugeMetricFamily(
+        "auditor_sweep_finished_timestamp_seconds", "When the last sweep ended, Unix time", labels=("environment",)
+    )
+    complete = GaugeMetricFamily(
+        "auditor_sweep_complete_timestamp_seconds",
+        "When a sweep last gave evidence about every token, Unix time",
+        labels=("environment",),
+    )
+    coverage = GaugeMetricFamily(
+        "auditor_sweep_coverage_ratio", "Share of tokens with evidence in the last sweep", labels=("environment",)
+    )
+    tokens = GaugeMetricFamily(
+        "auditor_sweep_tokens", "Tokens of the last sweep, by how their lookup ended", labels=("environment", "result")
+    )
+    succeeded = GaugeMetricFamily(
+        "auditor_sweep_succeeded", "Whether the last sweep reached its end", labels=("environment",)
+    )
+    for environment in environments:
+        name = environment.name
+        if environment.last_complete_at is not None:
+            complete.add_metric((name,), environment.last_complete_at.timestamp())
+        last = environment.last_finished
+        if last is None or last.finished_at is None:
+            continue
+        finished.add_metric((name,), last.finished_at.timestamp())
+        succeeded.add_metric((name,), float(last.status is not SweepStatus.FAILED))
+        if last.coverage is not None:
+            coverage.add_metric((name,), last.coverage)
+        for result in ("found", "missing", "refused", "failed"):
+            tokens.add_metric((name, result), getattr(last, result))
+    yield from (finished, complete, coverage, tokens, succeeded)
+
+    pending = GaugeMetricFamily("auditor_deliveries", "Deliveries by state", labels=("hook", "state"))
+    for (hook, state), number in deliveries.items():
+        pending.add_metric((hook, state.value), number)
+    yield pending
