@@ -1,0 +1,1 @@
+"""``auditor run``: schedules, workers, the endpoint, and what systemd wants to know."""

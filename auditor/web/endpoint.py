@@ -1,0 +1,106 @@
+"""Answers ``/healthz``, ``/readyz`` and ``/metrics`` on loopback or a Unix socket."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from auditor.model.errors import ConfigError, Problem, StoreUnavailable
+from auditor.store import findings, outbox, posture
+from auditor.store.connection import Pool
+from auditor.store.database import translated
+from auditor.web.metrics import Metrics
+
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Endpoint:
+    """What the daemon answers about itself.
+
+    ``pool`` gives the database while there is one; ``why_not_ready`` says why sweeps cannot run, or None when they can.
+    """
+
+    def __init__(
+        self, metrics: Metrics, pool: Callable[[], Pool | None], why_not_ready: Callable[[], str | None]
+    ) -> None:
+        self._metrics = metrics
+        self._pool = pool
+        self._why_not_ready = why_not_ready
+
+    async def health(self, _request: web.Request) -> web.Response:
+        """The process lives and its loop turns; says nothing of anything else."""
+        return web.Response(text="ok\n")
+
+    async def readiness(self, _request: web.Request) -> web.Response:
+        """Sweeps can run: the configuration is loaded and the database answers."""
+        why_not = self._why_not_ready()
+        pool = self._pool()
+        if why_not is None and pool is not None:
+            try:
+                with translated():
+                    async with pool.acquire() as connection:
+                        await connection.fetchval("select 1")
+            except StoreUnavailable as error:
+                why_not = str(error)
+        if why_not is None:
+            return web.Response(text="ready\n")
+        return web.Response(status=503, text=f"not ready: {why_not}\n")
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Everything measured, in Prometheus' text format; 503 while the database is away."""
+        pool = self._pool()
+        if pool is None:
+            return web.Response(status=503, text="the database is not open\n")
+        try:
+            with translated():
+                async with pool.acquire() as connection:
+                    body = self._metrics.render(
+                        await posture.environments(connection),
+                        await findings.count_open(connection),
+                        await outbox.count(connection),
+                    )
+        except StoreUnavailable as error:
+            return web.Response(status=503, text=f"{error}\n")
+        return web.Response(body=body, headers={"Content-Type": _TEXT})
+
+
+@asynccontextmanager
+async def listening(endpoint: Endpoint, listen: str) -> AsyncIterator[str]:
+    """Serve the endpoint at ``HOST:PORT`` or ``unix:PATH`` for the length of the block; yields where it listens.
+
+    Raises ``ConfigError`` where that address cannot be had.
+    """
+    application = web.Application()
+    application.add_routes(
+        [
+            web.get("/healthz", endpoint.health),
+            web.get("/readyz", endpoint.readiness),
+            web.get("/metrics", endpoint.metrics),
+        ]
+    )
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=2)
+    await runner.setup()
+    try:
+        try:
+            where = await _start(runner, listen)
+        except OSError as error:
+            raise ConfigError(
+                Problem("web.listen", f"{listen} cannot be listened on: {error.strerror}; choose another address")
+            ) from error
+        yield where
+    finally:
+        await runner.cleanup()
+
+
+async def _start(runner: web.AppRunner, listen: str) -> str:
+    if listen.startswith("unix:"):
+        path = Path(listen.removeprefix("unix:"))
+        await web.UnixSite(runner, str(path)).start()
+        await asyncio.to_thread(path.chmod, 0o660)
+        return listen
+    host, _, port = listen.rpartition(":")
+    await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+    bound = runner.addresses[0]
+    return f"{host}:{bound[1]}"
