@@ -80,11 +80,14 @@ async def run(
     async with asyncio.timeout(timeout_seconds), started(argv, environ=environ, stdin=stdin is not None) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        async with asyncio.TaskGroup() as tasks:
-            stderr = tasks.create_task(tail(process.stderr))
-            if process.stdin is not None:
-                tasks.create_task(_feed(process.stdin, stdin or b""))
-            stdout = await _read(process.stdout, max_output)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                stderr = tasks.create_task(tail(process.stderr))
+                if process.stdin is not None:
+                    tasks.create_task(_feed(process.stdin, stdin or b""))
+                stdout = await _read(process.stdout, max_output)
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
         return Completed(await process.wait(), stdout, stderr.result())
 
 

@@ -1,18 +1,23 @@
 """What a hook is."""
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from auditor.credentials.reference import Resolver
 from auditor.model.finding import Alert, Severity
 
 
 class HookSettings(BaseModel):
     """What a ``[hooks.NAME]`` table says of any hook, beside the hook's own keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     type: str
+    """Which kind of hook it is."""
     min_severity: Severity = Severity.LOW
     """Alerts of findings below this severity do not go to this hook; operational alerts always do."""
 
@@ -22,14 +27,29 @@ class Hook(Protocol):
 
     name: str
 
-    async def deliver(self, alert: Alert) -> str:
-        """Hand over one alert and return what the other side answered, in a few words (``204``, ``exit code 0``).
+    async def deliver(self, alert: Alert, now: datetime) -> str:
+        """Hand over one alert and return what the other side answered, in a few words (``HTTP 204``, ``exit code 0``).
 
-        Called at least once for each alert; ``alert.id`` is the idempotency key and must reach the other side. Raises
-        ``DeliveryFailed`` when the alert was not taken. Ends by itself in bounded time.
+        Called at least once for each alert; ``alert.id`` is the idempotency key and must reach the other side. ``now``
+        is when this attempt is made. Raises ``DeliveryFailed`` when the alert was not taken. Ends by itself in bounded
+        time. May be called again before an earlier call has ended.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections; nothing is delivered after it."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookKind:
+    """One kind of hook: how the configuration writes it, and how it is opened.
+
+    ``open(name, settings, resolver)`` resolves the secrets and returns the hook, inside the event loop that will use
+    it; it contacts nobody. It raises ``ConfigError``, its places beginning with ``hooks.NAME``.
+    """
+
+    name: str
+    """What ``type = …`` says of it."""
+    settings: type[HookSettings]
+    open: Callable[[str, Any, Resolver], Awaitable[Hook]]

@@ -57,4 +57,11 @@ class StoreMismatch(AuditorError):
 
 
 class DeliveryFailed(AuditorError):
-    """A hook did not take an alert; the outbox tries again later."""
+    """A hook did not take an alert; the outbox tries again later.
+
+    ``retry_after_seconds`` is how long the other side asked to be left alone, None where it did not say.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)

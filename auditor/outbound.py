@@ -1,0 +1,68 @@
+"""What holds for every HTTP request that leaves: where it may go, and how its failures are told without a secret."""
+
+import ipaddress
+import ssl
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator
+from yarl import URL
+
+_LONGEST_WAIT_SECONDS: Final = 86_400.0
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name or address stays on this machine."""
+    if host is None:
+        return False
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _proxy_url(text: str) -> str:
+    url = URL(text)
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError("proxy must be like http://proxy.example.com:3128")
+    if url.user or url.password:
+        raise ValueError("proxy must not hold a password; let the proxy know this machine by its address")
+    return text
+
+
+ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
+"""An HTTP proxy that needs no password."""
+
+
+def trusting(ca_file: Path) -> ssl.SSLContext:
+    """Return a TLS context that trusts the authorities of a PEM file instead of the system's.
+
+    Raises ``OSError`` (``ssl.SSLError`` included) where the file cannot be used.
+    """
+    return ssl.create_default_context(cafile=ca_file)
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """Return what a ``Retry-After`` header asks for: a number or an HTTP date (RFC 9110 §10.2.3), a day at most."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), _LONGEST_WAIT_SECONDS)
+    try:
+        seconds = (parsedate_to_datetime(text) - now).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return min(max(0.0, seconds), _LONGEST_WAIT_SECONDS)
+
+
+def name_of(error: Exception) -> str:
+    """Name a connection's error without what it may quote."""
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return type(cause).__name__
