@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 PASSED_ON: Final = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "USER", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR")
@@ -31,28 +32,45 @@ class OutputTooLarge(Exception):
     """A program wrote more than it was allowed to."""
 
 
+def located(argv: Sequence[str], directory: Path) -> tuple[str, ...]:
+    """Return ``argv`` with its program found from ``directory`` where it has a slash; else ``PATH`` has it."""
+    program = argv[0]
+    return (os.path.join(directory, program) if "/" in program else program, *argv[1:])  # noqa: PTH118 -- keeps ./
+
+
 @asynccontextmanager
 async def started(
-    argv: Sequence[str], *, environ: Mapping[str, str], stdin: bool = False, limit: int = 65_536
+    argv: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    stdin: bool = False,
+    stderr: bool = True,
+    limit: int = 65_536,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run ``argv`` in a session of its own for the length of the block; its whole process group ends with the block.
 
     Raises ``OSError`` where the program cannot be started. ``limit`` is the longest line that its streams can read.
+    What it writes to stdout, and to stderr unless that is False, must be read, or it waits for a reader for ever.
     """
-    process = await asyncio.create_subprocess_exec(
+    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_exec(
+        lambda: asyncio.subprocess.SubprocessStreamProtocol(limit=limit, loop=loop),
         *argv,
-        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=pipe if stdin else nothing,
+        stdout=pipe,
+        stderr=pipe if stderr else nothing,
         env=dict(environ),
         start_new_session=True,
-        limit=limit,
     )
+    process = asyncio.subprocess.Process(transport, protocol, loop)
     try:
         yield process
     finally:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+        # Output that nobody read, or a grandchild that left the group with the pipes, would keep wait() waiting.
+        transport.close()
         await process.wait()
 
 
@@ -86,8 +104,8 @@ async def run(
                 if process.stdin is not None:
                     tasks.create_task(_feed(process.stdin, stdin or b""))
                 stdout = await _read(process.stdout, max_output)
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None
+        except* OutputTooLarge:
+            raise OutputTooLarge(f"more than {max_output} bytes of output") from None
         return Completed(await process.wait(), stdout, stderr.result())
 
 
@@ -106,6 +124,6 @@ async def _read(stream: asyncio.StreamReader, limit: int) -> bytes:
     while chunk := await stream.read(65_536):
         size += len(chunk)
         if size > limit:
-            raise OutputTooLarge(f"more than {limit} bytes of output")
+            raise OutputTooLarge
         chunks.append(chunk)
     return b"".join(chunks)

@@ -1,8 +1,6 @@
 """A reference to a secret, as the configuration writes it, and its resolution."""
 
 import asyncio
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +8,20 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from auditor.credentials.files import opened
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.secret import Secret
-from auditor.processes import OutputTooLarge, run, scrubbed
+from auditor.processes import OutputTooLarge, located, run, scrubbed
 
-_COMMAND_SECONDS: Final = 30.0
 _MAX_SIZE: Final = 65_536
 
 
 class SecretReference(BaseModel):
     """Where a secret is: exactly one of an environment variable, a file, a systemd credential or a command.
 
-    A command's first line of output is the secret; it runs without a shell. A file must be readable by nobody but
-    its owner. A credential is a file of that name in ``$CREDENTIALS_DIRECTORY`` (systemd's ``LoadCredential=``).
+    A command's first line of output is the secret; it runs without a shell, and is found from the configuration's
+    directory where it is written with a slash. A file must be usable by nobody but its owner. A credential is a file
+    of that name in ``$CREDENTIALS_DIRECTORY`` (systemd's ``LoadCredential=``).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,6 +30,16 @@ class SecretReference(BaseModel):
     file: Path | None = None
     credential: str | None = None
     command: tuple[str, ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_no_secret_itself(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError(
+                'a secret never stands in this file; point to it with { env = "…" }, { file = "…" }, '
+                '{ credential = "…" } or { command = […] }, and renew the one that stood here'
+            )
+        return value
 
     @model_validator(mode="after")
     def _is_exactly_one(self) -> Self:
@@ -49,10 +58,12 @@ class SecretReference(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """Resolves references. ``directory`` is what relative files are relative to; ``environ`` the process environment."""
+    """Resolves references; relative paths are relative to ``directory``, ``environ`` is the process environment."""
 
     directory: Path
     environ: Mapping[str, str]
+    command_seconds: float = 30.0
+    """How long a command may take."""
 
     async def resolve(self, reference: SecretReference, place: str) -> Secret:
         """Return the secret that a reference points to.
@@ -75,6 +86,8 @@ class Resolver:
             raise _wrong(place, f"{where} is empty or not set; put the secret there")
         if len(value.split()) > 1:
             raise _wrong(place, f"{where} holds more than one word; it must hold the secret and nothing else")
+        if not value.isprintable():
+            raise _wrong(place, f"{where} holds characters that do not print or are not UTF-8; store the secret anew")
         return Secret(value)
 
     def _path(self, reference: SecretReference, place: str) -> Path:
@@ -88,35 +101,46 @@ class Resolver:
                 )
             return Path(directory, reference.credential)
         assert reference.file is not None
-        return self.directory / reference.file.expanduser()
+        try:
+            return self.directory / reference.file.expanduser()
+        except RuntimeError:
+            raise _wrong(place, f"{reference.file} names a home directory that does not exist") from None
 
     async def _command(self, argv: tuple[str, ...], place: str) -> str:
         try:
             done = await run(
-                argv, environ=scrubbed(self.environ), timeout_seconds=_COMMAND_SECONDS, max_output=_MAX_SIZE
+                located(argv, self.directory),
+                environ=scrubbed(self.environ),
+                timeout_seconds=self.command_seconds,
+                max_output=_MAX_SIZE,
             )
-        except (OSError, OutputTooLarge) as error:
+        except TimeoutError as error:  # an OSError too, so it comes first
+            raise _wrong(place, f"command {argv[0]} did not end within {self.command_seconds:g} s") from error
+        except (OSError, ValueError, OutputTooLarge) as error:
             raise _wrong(place, f"command {argv[0]} could not be used: {error}") from error
-        except TimeoutError as error:
-            raise _wrong(place, f"command {argv[0]} did not end within {_COMMAND_SECONDS:.0f} s") from error
         if done.exit_code != 0:
             raise _wrong(place, f"command {argv[0]} ended with exit code {done.exit_code}; run it by hand to see why")
-        return done.stdout.decode(errors="replace").partition("\n")[0]
+        return done.stdout.partition(b"\n")[0].decode(errors="surrogateescape")
 
 
 def _read_private(path: Path, place: str, is_credential: bool) -> str:
     """Read a small file that nobody but its owner may read; systemd guards its credentials by itself."""
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if not is_credential and mode & 0o077:
+        with opened(path) as file:
+            if not is_credential and not file.is_private:
                 raise _wrong(
                     place,
-                    f"{path} has mode {mode:04o}, so others may read it; run chmod 600 {path}, and renew the secret",
+                    f"{path} has mode {file.mode:04o}, so others may use it; "
+                    f"run chmod 600 {path}, and renew the secret",
                 )
-            return file.read(_MAX_SIZE).decode(errors="replace")
+            content = file.stream.read(_MAX_SIZE + 1)
     except OSError as error:
-        raise _wrong(place, f"{path} cannot be read: {error.strerror}") from error
+        raise _wrong(
+            place, f"{path} cannot be read: {error.strerror}; put the secret there, or correct the path"
+        ) from error
+    if len(content) > _MAX_SIZE:
+        raise _wrong(place, f"{path} is larger than {_MAX_SIZE} bytes; it must hold the secret and nothing else")
+    return content.decode(errors="surrogateescape")
 
 
 def _wrong(place: str, message: str) -> ConfigError:
