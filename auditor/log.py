@@ -7,6 +7,7 @@ in JSON it is escaped, on a console too, and there the lines of a traceback are 
 """
 
 import asyncio
+import codecs
 import json
 import logging
 import os
@@ -62,7 +63,8 @@ def configure(
     if log_format == "console" or (log_format == "auto" and out.isatty()):
         render = _Console(colours=out.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb")
     else:
-        render = _Json(is_for_journal=_is_journal(out, environ))
+        encoding = codecs.lookup(out.encoding or "utf-8").name
+        render = _Json(is_for_journal=_is_journal(out, environ), is_for_utf8=encoding == "utf-8")
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, _stamp, render],
         wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[level]),
@@ -170,8 +172,9 @@ def _stamp(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 class _Json:
     """Renders an event as one line of JSON."""
 
-    def __init__(self, *, is_for_journal: bool) -> None:
+    def __init__(self, *, is_for_journal: bool, is_for_utf8: bool) -> None:
         self._is_for_journal = is_for_journal
+        self._is_for_utf8 = is_for_utf8
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> str:
         if "exc_info" in event:
@@ -183,9 +186,12 @@ class _Json:
             line = _dumped(redact_values(json.loads(line)))
         if len(line) > LINE_LIMIT:
             line = _shortened(json.loads(line))
-        if not line.isprintable():
-            line = "".join(char if char.isprintable() else _escaped(char) for char in line)
+        if not self._can_show(line):
+            line = "".join(char if self._can_show(char) else _escaped(char) for char in line)
         return _PRIORITIES.get(event["level"], "<6>") + line if self._is_for_journal else line
+
+    def _can_show(self, text: str) -> bool:
+        return text.isprintable() and (self._is_for_utf8 or text.isascii())
 
 
 def _encoded(event: EventDict) -> str:

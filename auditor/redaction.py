@@ -20,11 +20,12 @@ _DEPTH: Final = 4
 """How many layers of quoting are undone: a body in a message in a traceback in a log line is three."""
 
 _SHOWN: Final = (
-    r"(?:dt0[a-z][0-9]{2}\.[a-z0-9]{24}(?:\.…)?|fp:[0-9a-f]+|…|secret\('?"
+    r"(?:dt0[a-z][0-9]{2}\.[a-z0-9]{24}(?:\.(?:…|[a-z0-9]+))?|fp:[0-9a-f]+|…|secret\('?"
     r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|none|null|true|false|[0-9]{1,9})"
 )
 """What may stand under a sensitive key: what the auditor itself calls a token (its public id, its fingerprint, the
-UUID that API v1 gives), and values that say whether there is one."""
+UUID that API v1 gives), a token of today's format (its own shape cuts its secret part off), and values that say whether
+there is one."""
 
 _SHOWN_WHOLE: Final = re.compile(_SHOWN)
 _AFTER_KEY: Final = (
