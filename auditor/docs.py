@@ -76,11 +76,16 @@ def _rule_section(rule: Rule) -> Iterator[str]:
     yield from ("", "```toml", f'[rules."{rule.id}"]', *_example(rule), "```")
 
 
-def _parameters(params: type[Params]) -> Iterator[str]:
+def parameters_of(params: type[Params]) -> Iterator[tuple[str, str, str | None]]:
+    """Yield each parameter of a rule: its name, what it means, and its default as TOML, None where it has none."""
     for name, field in params.model_fields.items():
-        default = _default(params, name)
+        yield name, _described(field), _default(params, name)
+
+
+def _parameters(params: type[Params]) -> Iterator[str]:
+    for name, described, default in parameters_of(params):
         said = "not set" if default is None else f"default `{default}`"
-        yield f"- `{name}`: {_described(field)} ({said})"
+        yield f"- `{name}`: {described} ({said})"
 
 
 def _described(field: FieldInfo) -> str:

@@ -81,8 +81,13 @@ class DatabaseSettings(_Table):
         | None
     ) = None
     """PostgreSQL 14 or newer, as a URL without a password, or as a reference to a secret that holds the whole URL."""
-    connections: int = Field(default=4, ge=3, le=50)
-    """Connections that one process opens at most."""
+    connections: int = Field(default=10, ge=6, le=100)
+    """Connections that one process opens at most; each sweep under way needs two, everything else four."""
+
+    @property
+    def sweeps_at_once(self) -> int:
+        """How many environments one process sweeps side by side, as its connections allow."""
+        return (self.connections - 4) // 2
 
 
 class EncryptionSettings(_Table):

@@ -10,8 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from auditor.alerts.base import HookSettings
-from auditor.alerts.registry import HookKind
+from auditor.alerts.base import HookKind, HookSettings
 from auditor.alerts.registry import kinds as hook_kinds
 from auditor.config.document import AuditorDocument
 from auditor.config.problems import Document, problems_of

@@ -59,7 +59,7 @@ class Secret:
         raise TypeError("a Secret has no state to copy: use the object itself")
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:  # noqa: ANN401
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         """Let pydantic hold a Secret and serialise it masked; only an existing Secret is accepted."""
         from pydantic_core import core_schema
 

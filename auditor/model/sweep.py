@@ -18,6 +18,22 @@ class SweepStatus(StrEnum):
     """It stopped early: authentication refused, environment unreachable, or the process died."""
 
 
+class RuleState(StrEnum):
+    """Whether a rule had its say in a sweep; only ``ASSESSED`` can be a pass."""
+
+    ASSESSED = "assessed"
+    NOT_ASSESSED = "not assessed"
+    DISABLED = "disabled"
+
+
+class RuleStanding(msgspec.Struct, frozen=True):
+    """What a policy made of one rule in a sweep."""
+
+    state: RuleState
+    reason: str = ""
+    """Why it is not assessed."""
+
+
 class SweepSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The account of a sweep: ``enrolled = found + missing + refused + failed``."""
 

@@ -8,6 +8,7 @@ import msgspec
 
 from auditor.model.finding import Resolution, Severity, Violation
 from auditor.model.lookup import Observation, Outcome, TokenMetadata
+from auditor.model.sweep import RuleStanding, RuleState
 from auditor.policy.base import Check, Context, Feeds, Kind, Params, Rule, Setting
 from auditor.policy.document import PolicyDocument
 from auditor.policy.scopes import RiskTier
@@ -83,6 +84,15 @@ class Policy:
     def assessed(self) -> tuple[str, ...]:
         """Ids of the rules that this policy applies here, in the catalogue's order."""
         return tuple(applied.rule_id for applied in self._applied)
+
+    @property
+    def standings(self) -> dict[str, RuleStanding]:
+        """What this policy makes of each rule here."""
+        return (
+            {rule_id: RuleStanding(RuleState.ASSESSED) for rule_id in self.assessed}
+            | {rule_id: RuleStanding(RuleState.NOT_ASSESSED, reason) for rule_id, reason in self.unassessed.items()}
+            | {rule_id: RuleStanding(RuleState.DISABLED) for rule_id in self.disabled}
+        )
 
     def evaluate(self, observation: Observation, previous: Observation | None, now: datetime) -> list[Violation]:
         """Return what the rules say of an observation, in the catalogue's order.

@@ -2,21 +2,12 @@
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol, TextIO
 
 import msgspec
 
 from auditor.model.finding import Finding, Severity
-from auditor.model.sweep import SweepSummary
-
-
-class RuleState(StrEnum):
-    """Whether a rule had its say in an environment; only ``ASSESSED`` can be a pass."""
-
-    ASSESSED = "assessed"
-    NOT_ASSESSED = "not assessed"
-    DISABLED = "disabled"
+from auditor.model.sweep import RuleState, SweepSummary
 
 
 class RulePosture(msgspec.Struct, frozen=True, kw_only=True):

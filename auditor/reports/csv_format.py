@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Final, TextIO
 
 from auditor.model.finding import Finding
-from auditor.reports.base import EnvironmentPosture, Findings, ReportData, RuleState
+from auditor.model.sweep import RuleState
+from auditor.reports.base import EnvironmentPosture, Findings, ReportData
 from auditor.reports.outside_text import visible
 from auditor.reports.sentences import WORST_FIRST
 

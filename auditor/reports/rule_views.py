@@ -4,9 +4,10 @@ from collections.abc import Container, Sequence
 
 import msgspec
 
+from auditor.model.sweep import RuleState
 from auditor.policy.controls import CONTROLS
 from auditor.policy.registry import rules as catalogue
-from auditor.reports.base import ReportData, RulePosture, RuleState
+from auditor.reports.base import ReportData, RulePosture
 from auditor.reports.sentences import listed, swept_rules
 
 

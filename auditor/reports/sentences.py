@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from auditor.model.finding import Severity
-from auditor.model.sweep import SweepStatus
-from auditor.reports.base import EnvironmentPosture, ReportData, RulePosture, RuleState
+from auditor.model.sweep import RuleState, SweepStatus
+from auditor.reports.base import EnvironmentPosture, ReportData, RulePosture
 
 WORST_FIRST: Final = tuple(sorted(Severity, key=lambda severity: severity.rank, reverse=True))
 

@@ -1,6 +1,6 @@
 """Findings in the database: what is known of a token's, what happened to them, and reading them."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -137,15 +137,16 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
     environments: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
-    severities: tuple[Severity, ...] = ()
+    min_severity: Severity = Severity.INFO
     resolved_since: datetime | None = None
     """Read findings that were resolved at or after this instant too; None: open ones only."""
 
 
 _SELECT: Final = """
 select f.id, environment.name as environment, t.label, f.rule_id, f.discriminator, f.severity, f.status, f.message,
-    f.evidence, t.name as token_name, t.owner, t.places, f.opened_at, coalesce(l.evident_at, f.opened_at) as last_seen_at,
-    f.resolved_at, f.resolution, f.reopenings, t.removed_at is null as is_stored
+    f.evidence, t.name as token_name, t.owner, t.places, f.opened_at,
+    coalesce(l.evident_at, f.opened_at) as last_seen_at, f.resolved_at, f.resolution, f.reopenings,
+    t.removed_at is null as is_stored
 from finding f
 join token t on t.id = f.token_id
 join environment on environment.id = t.environment_id
@@ -154,35 +155,34 @@ left join lookup l on l.token_id = t.id
 _WORST_FIRST: Final = "array_position(array['critical', 'high', 'medium', 'low', 'info'], f.severity)"
 
 
-async def read(connection: Connection, wanted: Filter, *, batch: int = 1000) -> AsyncIterator[Sequence[Finding]]:
+async def read(connection: Connection, wanted: Filter, *, batch: int = 1000) -> AsyncGenerator[Sequence[Finding], None]:
     """Yield findings, open before resolved, worst first and oldest first among equals, in batches.
 
-    Reads through a cursor inside one transaction, so that the whole is of one instant.
+    Reads through a cursor, so the caller holds a transaction open for as long as it reads.
     """
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        rows = connection.cursor(
-            f"""
-            {_SELECT}
-            where (f.status = 'open' or f.resolved_at >= $1)
-                and (cardinality($2::text[]) = 0 or environment.name = any ($2))
-                and (cardinality($3::text[]) = 0 or f.rule_id = any ($3))
-                and (cardinality($4::text[]) = 0 or f.severity = any ($4))
-            order by f.status, {_WORST_FIRST}, f.opened_at, f.id
-            """,
-            wanted.resolved_since,
-            list(wanted.environments),
-            list(wanted.rules),
-            [severity.value for severity in wanted.severities],
-            prefetch=batch,
-        )
-        gathered: list[Finding] = []
-        async for row in rows:
-            gathered.append(_finding(row))
-            if len(gathered) == batch:
-                yield gathered
-                gathered = []
-        if gathered:
+    rows = connection.cursor(
+        f"""
+        {_SELECT}
+        where (f.status = 'open' or f.resolved_at >= $1)
+            and (cardinality($2::text[]) = 0 or environment.name = any ($2))
+            and (cardinality($3::text[]) = 0 or f.rule_id = any ($3))
+            and f.severity = any ($4::text[])
+        order by f.status, {_WORST_FIRST}, f.opened_at, f.id
+        """,
+        wanted.resolved_since,
+        list(wanted.environments),
+        list(wanted.rules),
+        [severity.value for severity in Severity if severity.rank >= wanted.min_severity.rank],
+        prefetch=batch,
+    )
+    gathered: list[Finding] = []
+    async for row in rows:
+        gathered.append(_finding(row))
+        if len(gathered) == batch:
             yield gathered
+            gathered = []
+    if gathered:
+        yield gathered
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -230,6 +230,45 @@ async def show(connection: Connection, key: str) -> tuple[Finding, Sequence[Even
         )
         for event in events
     ]
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Findings of one environment, counted."""
+
+    open_by_severity: Mapping[Severity, int]
+    open_by_rule: Mapping[str, int]
+    tokens_with_findings: int
+    resolved_recently: int
+
+
+async def counts(connection: Connection, resolved_since: datetime) -> Mapping[str, Counts]:
+    """Count every swept environment's findings, those resolved from an instant on among them."""
+    by_rule: dict[str, dict[str, int]] = {}
+    for row in await connection.fetch(
+        """
+        select environment.name, f.rule_id, count(*) as findings
+        from finding f join token t on t.id = f.token_id join environment on environment.id = t.environment_id
+        where f.status = 'open' group by 1, 2
+        """
+    ):
+        by_rule.setdefault(row["name"], {})[row["rule_id"]] = row["findings"]
+    by_severity = await count_open(connection)
+    return {
+        row["name"]: Counts(
+            by_severity.get(row["name"], {}), by_rule.get(row["name"], {}), row["with_findings"], row["resolved"]
+        )
+        for row in await connection.fetch(
+            """
+            select e.name,
+                (select count(distinct f.token_id) from finding f join token t on t.id = f.token_id
+                 where f.status = 'open' and t.environment_id = e.id) as with_findings,
+                (select count(*) from finding f join token t on t.id = f.token_id
+                 where f.status = 'resolved' and f.resolved_at >= $1 and t.environment_id = e.id) as resolved
+            from environment e
+            """,
+            resolved_since,
+        )
+    }
 
 
 async def count_open(connection: Connection) -> Mapping[str, Mapping[Severity, int]]:

@@ -1,12 +1,12 @@
 """How each environment stands, read for reports and metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
-from auditor.model.sweep import SweepSummary
-from auditor.store.connection import Connection
+from auditor.model.sweep import RuleStanding, SweepSummary
+from auditor.store.connection import Connection, Row
 from auditor.store.sweeps import SUMMARY_COLUMNS, summary_of
 
 
@@ -24,15 +24,19 @@ class EnvironmentState(msgspec.Struct, frozen=True, kw_only=True):
     unknown_tokens: int
     """Of these, tokens whose last lookup was no evidence, or that were never looked up."""
     policy_name: str
+    """Of the policy that the last finished sweep applied; empty before the first."""
+    rules: Mapping[str, RuleStanding]
+    """What that policy made of each rule here."""
 
 
 async def environments(connection: Connection) -> Sequence[EnvironmentState]:
     """Return every environment that was ever swept, by name."""
     sweeps = {
-        row["environment"]: (summary_of(row), row["policy_name"] or "")
+        row["environment"]: row
         for row in await connection.fetch(
             f"""
-            select distinct on (sweep.environment_id) {SUMMARY_COLUMNS}, policy.document->>'name' as policy_name
+            select distinct on (sweep.environment_id) {SUMMARY_COLUMNS}, policy.document->>'name' as policy_name,
+                sweep.rules
             from sweep
             join environment on environment.id = sweep.environment_id
             join policy on policy.digest = sweep.policy_digest
@@ -55,15 +59,17 @@ async def environments(connection: Connection) -> Sequence[EnvironmentState]:
         group by e.id order by e.name
         """
     )
-    return [
-        EnvironmentState(
-            name=row["name"],
-            url=row["url"],
-            last_finished=sweeps[row["name"]][0] if row["name"] in sweeps else None,
-            last_complete_at=row["last_complete_at"],
-            stored_tokens=row["stored_tokens"],
-            unknown_tokens=row["unknown_tokens"],
-            policy_name=sweeps[row["name"]][1] if row["name"] in sweeps else "",
-        )
-        for row in rows
-    ]
+    return [_state(row, sweeps.get(row["name"])) for row in rows]
+
+
+def _state(row: Row, last: Row | None) -> EnvironmentState:
+    return EnvironmentState(
+        name=row["name"],
+        url=row["url"],
+        last_finished=summary_of(last) if last else None,
+        last_complete_at=row["last_complete_at"],
+        stored_tokens=row["stored_tokens"],
+        unknown_tokens=row["unknown_tokens"],
+        policy_name=last["policy_name"] if last else "",
+        rules=msgspec.json.decode(last["rules"], type=dict[str, RuleStanding]) if last else {},
+    )

@@ -1,6 +1,7 @@
 """The job queue (PgQueuer) in our database: its tables' names, and enqueueing inside a transaction of ours."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 
 from pgqueuer import Queries
@@ -51,10 +52,11 @@ async def enqueue(
     payloads: Sequence[bytes],
     *,
     dedupe_keys: Sequence[str | None] | None = None,
+    delay: timedelta | None = None,
 ) -> int:
     """Add jobs in the connection's transaction and return how many were added.
 
-    A job whose dedupe key is already queued or running is passed over.
+    No worker takes them before ``delay`` has passed. A job whose dedupe key is queued or running already is left out.
     """
     if not payloads:
         return 0
@@ -62,6 +64,7 @@ async def enqueue(
         [entrypoint] * len(payloads),
         list(payloads),
         [0] * len(payloads),
+        execute_after=[delay] * len(payloads),
         dedupe_key=list(dedupe_keys) if dedupe_keys else None,
         on_conflict="skip",
     )

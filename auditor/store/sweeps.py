@@ -9,7 +9,7 @@ import msgspec
 
 from auditor.model.errors import SweepUnderWay
 from auditor.model.lookup import Outcome
-from auditor.model.sweep import SweepStatus, SweepSummary
+from auditor.model.sweep import RuleStanding, SweepStatus, SweepSummary
 from auditor.store.connection import Connection, Pool, Row
 
 INTERRUPTED: Final = "the sweep's process ended before it"
@@ -59,6 +59,7 @@ async def begin(
     now: datetime,
     policy_digest: str,
     policy_document: bytes,
+    rules: Mapping[str, RuleStanding],
     self_lookup: bool,
 ) -> int:
     """Open a sweep and return its id; the caller owns the environment.
@@ -92,15 +93,36 @@ async def begin(
         return int(
             await connection.fetchval(
                 """
-                insert into sweep (environment_id, policy_digest, self_lookup, started_at, status)
-                values ($1, $2, $3, $4, 'running') returning id
+                insert into sweep (environment_id, policy_digest, rules, self_lookup, started_at, status)
+                values ($1, $2, $3, $4, $5, 'running') returning id
                 """,
                 environment,
                 policy_digest,
+                _json(rules),
                 self_lookup,
                 now,
             )
         )
+
+
+async def take_slot(connection: Connection, environment: int, slot: datetime) -> bool:
+    """Take a slot of a schedule for an environment; False where a sweep, or another process, took it before.
+
+    In the transaction that enqueues the sweep. A slot that the last sweep began after has been served by it.
+    """
+    taken = await connection.fetchval(
+        """
+        insert into schedule_slot (environment_id, slot)
+        select $1, $2 where not exists (select 1 from sweep where environment_id = $1 and started_at >= $2)
+        on conflict do nothing returning true
+        """,
+        environment,
+        slot,
+    )
+    await connection.execute(
+        "delete from schedule_slot where environment_id = $1 and slot < $2 - interval '30 days'", environment, slot
+    )
+    return bool(taken)
 
 
 async def count(

@@ -127,6 +127,7 @@ class _Sweep:
             now=subject.clock(),
             policy_digest=subject.policy.digest,
             policy_document=subject.policy.content,
+            rules=subject.policy.standings,
             self_lookup=subject.self_lookup,
         )
         log.info(

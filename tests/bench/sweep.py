@@ -113,9 +113,8 @@ async def bare(url: str, size: int) -> float:
 
 async def whole(address: embedded.Address, url: str, size: int, *, sweeps: int) -> tuple[list[float], SweepSummary]:
     """Return the tokens a second of so many sweeps over the same tokens, from an empty database on."""
-    async with connected(address, application="bench", connections=2) as pool:
-        async with pool.acquire() as connection:
-            await connection.execute("drop schema public cascade; create schema public")
+    async with connected(address, application="bench", connections=2) as pool, pool.acquire() as connection:
+        await connection.execute("drop schema public cascade; create schema public")
     async with connected(address, application="bench") as pool:
         async with pool.acquire() as connection:
             await migrate(connection)
@@ -163,9 +162,8 @@ def compare(size: int, rounds: int) -> None:
     print(f"{size} tokens, {CONCURRENCY} at once, {rounds} rounds, {os.cpu_count()} cores; medians")
     for name, values in figures.items():
         median = statistics.median(values)
-        print(
-            f"{name:>7}: {median:8.0f} tokens/s   {median / against:5.2f} of bare   (all: {', '.join(f'{v:.0f}' for v in values)})"
-        )
+        every = ", ".join(f"{value:.0f}" for value in values)
+        print(f"{name:>7}: {median:8.0f} tokens/s   {median / against:5.2f} of bare   (all: {every})")
 
 
 def peak_memory(size: int) -> None:
@@ -184,7 +182,7 @@ def main() -> None:
     parser.add_argument("--peak", type=int, metavar="TOKENS", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     with Path(os.devnull).open("w") as sink:
-        configure(format="json", level="info", stream=sink)
+        configure("json", "info", sink)
         if arguments.peak:
             peak_memory(arguments.peak)
         elif arguments.memory:
@@ -193,9 +191,8 @@ def main() -> None:
                 for size in (10_000, 200_000)
             }
             small, large = peaks.values()
-            print(
-                f"peak resident memory: {small:.0f} MiB at 10,000 tokens, {large:.0f} MiB at 200,000: {large / small:.2f}"
-            )
+            print(f"peak resident memory: {small:.0f} MiB at 10,000 tokens, {large:.0f} MiB at 200,000")
+            print(f"ratio: {large / small:.2f}")
         else:
             compare(arguments.tokens, arguments.rounds)
 

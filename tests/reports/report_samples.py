@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from auditor.model.finding import Finding, Resolution, Severity
-from auditor.model.sweep import SweepStatus, SweepSummary
+from auditor.model.sweep import RuleState, SweepStatus, SweepSummary
 from auditor.model.token import Location
 from auditor.policy.registry import rules
-from auditor.reports.base import EnvironmentPosture, Findings, Format, ReportData, RulePosture, RuleState
+from auditor.reports.base import EnvironmentPosture, Findings, Format, ReportData, RulePosture
 
 NOW = datetime(2026, 3, 2, 6, 30, tzinfo=UTC)
 DIGEST = "4f0c2d5a9b7e6c1d3f8a0b2c4d6e8f00112233445566778899aabbccddeeff00"

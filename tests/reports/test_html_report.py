@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.model.finding import Finding, Resolution, Severity
-from auditor.model.sweep import SweepStatus
+from auditor.model.sweep import RuleState, SweepStatus
 from auditor.model.token import Location
-from auditor.reports.base import RulePosture, RuleState
+from auditor.reports.base import RulePosture
 from auditor.reports.html import Html
 from tests.reports.report_samples import environment, estate, estate_findings, finding, report, sweep, written
 

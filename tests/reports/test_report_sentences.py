@@ -3,9 +3,9 @@
 import pytest
 
 from auditor.model.finding import Severity
-from auditor.model.sweep import SweepStatus
+from auditor.model.sweep import RuleState, SweepStatus
 from auditor.policy.registry import rules
-from auditor.reports.base import EnvironmentPosture, RulePosture, RuleState
+from auditor.reports.base import EnvironmentPosture, RulePosture
 from auditor.reports.sentences import headline, listed, plural, share, summary
 from tests.reports.report_samples import environment, estate, report, sweep
 

@@ -1,7 +1,6 @@
 """The embedded PostgreSQL: made, shared, stopped by the last to leave."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -111,4 +110,4 @@ def test_nothing_above_the_directory_is_opened_to_others(tmp_path: Path) -> None
     private.mkdir(mode=0o700)
     with running(private / "state"):
         assert private.stat().st_mode & 0o777 == 0o700
-    assert os.stat(private / "state").st_mode & 0o077 == 0
+    assert (private / "state").stat().st_mode & 0o077 == 0

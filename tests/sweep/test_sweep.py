@@ -17,7 +17,7 @@ Staged = Callable[..., AbstractAsyncContextManager[Stage]]
 
 
 async def read_findings(database: Pool) -> dict[str, Finding]:
-    async with database.acquire() as connection:
+    async with database.acquire() as connection, connection.transaction():
         return {
             finding.key: finding
             async for batch in findings.read(connection, Filter(resolved_since=NOW - timedelta(days=999)))

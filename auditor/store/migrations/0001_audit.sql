@@ -17,6 +17,7 @@ create table sweep (
     id bigint generated always as identity primary key,
     environment_id smallint not null references environment,
     policy_digest text not null references policy,
+    rules jsonb not null,                   -- rule id -> state and reason: what the policy amounted to here
     self_lookup boolean not null,
     started_at timestamptz not null,
     finished_at timestamptz,
@@ -156,3 +157,10 @@ create table delivery (
     primary key (alert_id, hook)
 );
 create index delivery_pending on delivery (hook) where state = 'pending';
+
+-- Slots of schedules that were taken, so that each makes one sweep however many replicas fire it.
+create table schedule_slot (
+    environment_id smallint not null references environment,
+    slot timestamptz not null,
+    primary key (environment_id, slot)
+);

@@ -1,0 +1,122 @@
+"""``auditor findings``: lists findings, or shows one with its history."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
+
+from auditor.cli.session import Session, now, run_loop
+from auditor.cli.showing import console, print_json, print_table, severity, text
+from auditor.model.errors import ConfigError, Problem
+from auditor.model.finding import Finding, Severity
+from auditor.policy.registry import rules as catalogue
+from auditor.store import findings as store
+from auditor.store.findings import Event, Filter
+
+
+def findings(
+    session: Session,
+    *,
+    environments: Sequence[str],
+    least: str | None,
+    rules: Sequence[str],
+    resolved_days: int,
+    as_json: bool,
+) -> int:
+    """List findings, worst first. Exit code 0: listing finds nothing wrong by itself."""
+    wanted = Filter(
+        environments=tuple(environments),
+        rules=tuple(rule.upper() for rule in rules),
+        min_severity=Severity(least) if least else Severity.INFO,
+        resolved_since=now() - timedelta(days=resolved_days) if resolved_days else None,
+    )
+    found = run_loop(_read(session, wanted))
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+    return 0
+
+
+async def _read(session: Session, wanted: Filter) -> list[Finding]:
+    config = session.load()
+    unknown = [name for name in wanted.environments if name not in config.document.environments]
+    if unknown:
+        known = ", ".join(config.document.environments)
+        raise ConfigError(Problem("--environment", f'unknown environment "{unknown[0]}"; configured are {known}'))
+    async with session.database(config) as pool, pool.acquire() as connection, connection.transaction():
+        return [finding async for batch in store.read(connection, wanted) for finding in batch]
+
+
+def _print(found: Sequence[Finding]) -> None:
+    out = console()
+    if not found:
+        out.print("No findings.")
+        return
+    print_table(
+        ("Severity", "Rule", "Environment", "Token", "Name", "Owner", "Since", "What"),
+        (
+            (
+                severity(finding.severity.value),
+                finding.rule_id,
+                finding.environment,
+                text(finding.label),
+                text(finding.token_name or ""),
+                text(finding.owner or ""),
+                f"{finding.opened_at:%Y-%m-%d}",
+                text(finding.message if finding.status == "open" else f"{finding.status}: {finding.message}"),
+            )
+            for finding in found
+        ),
+    )
+    out.print(f"\n{len(found)} findings. Show one: auditor findings show ENVIRONMENT/TOKEN/RULE")
+
+
+def show(session: Session, key: str, *, as_json: bool) -> int:
+    """Show the finding of a key; raises ``ConfigError`` where there is none."""
+    found = run_loop(_show(session, key))
+    if found is None:
+        raise ConfigError(Problem(f"finding {key}", "no such finding; auditor findings --json lists their keys"))
+    finding, events = found
+    if as_json:
+        print_json({"finding": finding, "history": events})
+    else:
+        _describe(finding, events)
+    return 0
+
+
+async def _show(session: Session, key: str) -> tuple[Finding, Sequence[Event]] | None:
+    config = session.load()
+    async with session.database(config) as pool, pool.acquire() as connection:
+        return await store.show(connection, key)
+
+
+def _describe(finding: Finding, events: Sequence[Event]) -> None:
+    out = console()
+    rule = catalogue().get(finding.rule_id)
+    out.print(text(finding.key, "bold"))
+    facts = (
+        ("Severity", severity(finding.severity.value)),
+        ("Status", text(finding.status if finding.resolution is None else f"{finding.status} by {finding.resolution}")),
+        ("What", text(finding.message)),
+        ("Rule", text(f"{finding.rule_id} {rule.title if rule else '(not in this catalogue)'}")),
+        ("Name", text(finding.token_name or "-")),
+        ("Owner", text(finding.owner or "-")),
+        ("Stored in", text("; ".join(map(str, finding.locations)) or "-")),
+        ("Stored still", text("yes" if finding.is_stored else "no: no source holds it any more")),
+        ("Opened", text(f"{finding.opened_at:%Y-%m-%d %H:%M} UTC")),
+        ("Last seen", text(f"{finding.last_seen_at:%Y-%m-%d %H:%M} UTC")),
+        ("Evidence", text(msgspec.json.encode(finding.evidence).decode())),
+    )
+    for name, value in facts:
+        out.print(text(f"  {name:<13}", "dim"), value)
+    if rule:
+        out.print(f"\n{rule.rationale}\n\nWhat to do: {rule.remediation}")
+    out.print(text("\nHistory", "bold"))
+    for event in events:
+        how = f" by {event.resolution}" if event.resolution else ""
+        out.print(
+            text(f"  {event.at:%Y-%m-%d %H:%M}  {event.transition.value}{how}  "),
+            severity(event.severity.value),
+            text(f" {event.message} (sweep {event.sweep})"),
+        )

@@ -1,0 +1,301 @@
+"""``auditor``: options that every command takes, the commands, and what an error looks like."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from auditor import __version__
+from auditor.cli import exits
+from auditor.model.errors import AuditorError, ConfigError
+
+if TYPE_CHECKING:
+    from auditor.cli.session import Session
+
+app = typer.Typer(
+    name="auditor",
+    help="Audit stored Dynatrace API tokens against policy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+tokens_app = typer.Typer(help="Keep tokens in the encrypted store.", no_args_is_help=True)
+findings_app = typer.Typer(help="List findings, or show one with its history.")
+app.add_typer(tokens_app, name="tokens")
+app.add_typer(findings_app, name="findings")
+
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "console"]
+
+
+class SeverityName(StrEnum):
+    """Severities as the command line takes them."""
+
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class _Options:
+    """What was given before the command."""
+
+    config: Path | None = None
+    log_level: LogLevel | None = None
+    log_format: LogFormat | None = None
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.callback()
+def _global(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="Configuration file.",
+            envvar="AUDITOR_CONFIG",
+            show_default="/etc/auditor/auditor.toml",
+        ),
+    ] = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="Log from this level up, whatever the configuration says.")
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="How log lines look, whatever the configuration says.")
+    ] = None,
+) -> None:
+    _Options.config = config
+    _Options.log_level = log_level
+    _Options.log_format = log_format
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(f"auditor {__version__}")
+
+
+@app.command()
+def demo(
+    directory: Annotated[
+        Path | None, typer.Option(help="Keep the demo's files here instead of a directory that is removed.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path("demo-report.html"),
+) -> None:
+    """Audit a simulated organisation: three environments, some 200 tokens, two sweeps; needs nothing installed."""
+    from auditor.cli import demonstrating
+
+    _finish(demonstrating.demo(_session(), directory, output))
+
+
+@app.command()
+def sweep(
+    environments: Annotated[list[str] | None, typer.Argument(help="Environments to sweep.")] = None,
+    all_environments: Annotated[bool, typer.Option("--all", help="Sweep every configured environment.")] = False,
+    fail_on: Annotated[
+        SeverityName | None, typer.Option(help="Exit with 1 when a finding of this severity or worse is open.")
+    ] = None,
+    deliver_seconds: Annotated[
+        float, typer.Option(min=0, help="Spend at most so long on delivering alerts; the rest waits for the next run.")
+    ] = 60,
+    as_json: Json = False,
+) -> None:
+    """Sweep environments once, deliver alerts, and print the account."""
+    from auditor.cli import sweeping
+
+    _finish(
+        sweeping.sweep(
+            _session(),
+            environments or [],
+            all_environments=all_environments,
+            fail_on=fail_on.value if fail_on else None,
+            deliver_seconds=deliver_seconds,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+def run() -> None:
+    """Run as a service: sweep on schedule, deliver alerts, answer probes."""
+    from auditor.cli import running
+
+    _finish(running.run(_session()))
+
+
+@app.command()
+def check(
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Also try the database, every environment, source and secret command.")
+    ] = False,
+) -> None:
+    """Validate configuration, policies and secrets; touches neither network nor database without --connect."""
+    from auditor.cli import checking
+
+    _finish(checking.check(_session(), connect=connect))
+
+
+@app.command()
+def rules(
+    rule: Annotated[str | None, typer.Argument(help="Explain this rule, for instance DT-EXP-01.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the rules, or explain one."""
+    from auditor.cli import catalogue
+
+    _finish(catalogue.rules(_session(), rule, as_json=as_json))
+
+
+@findings_app.callback(invoke_without_command=True)
+def findings(
+    context: typer.Context,
+    environment: Annotated[list[str] | None, typer.Option("--environment", "-e", help="Only this environment.")] = None,
+    severity: Annotated[SeverityName | None, typer.Option(help="Only this severity or worse.")] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="Only this rule.")] = None,
+    resolved_days: Annotated[int, typer.Option(min=0, max=36_500, help="Also those resolved within so many days.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """List open findings, worst first."""
+    if context.invoked_subcommand is not None:
+        return
+    from auditor.cli import listing
+
+    _finish(
+        listing.findings(
+            _session(),
+            environments=environment or [],
+            least=severity.value if severity else None,
+            rules=rule or [],
+            resolved_days=resolved_days,
+            as_json=as_json,
+        )
+    )
+
+
+@findings_app.command("show")
+def show_finding(
+    key: Annotated[str, typer.Argument(help="The finding's key: environment/token/rule.")], as_json: Json = False
+) -> None:
+    """Show one finding with its evidence, history and mend."""
+    from auditor.cli import listing
+
+    _finish(listing.show(_session(), key, as_json=as_json))
+
+
+@app.command()
+def report(
+    report_format: Annotated[str, typer.Option("--format", "-f", help="html, json, csv or csv-coverage.")] = "html",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; standard output when absent or -.")
+    ] = None,
+    environment: Annotated[list[str] | None, typer.Option("--environment", "-e", help="Only this environment.")] = None,
+    resolved_days: Annotated[
+        int, typer.Option(min=0, max=36_500, help="Also list findings resolved within so many days.")
+    ] = 30,
+) -> None:
+    """Write a report of findings and of the coverage of sweeps."""
+    from auditor.cli import reporting
+
+    _finish(reporting.report(_session(), report_format, output, environment or [], resolved_days))
+
+
+@tokens_app.command("import")
+def import_tokens(
+    environment: Annotated[str, typer.Argument(help="The environment that the tokens are for.")],
+    note: Annotated[str, typer.Option(help="Where they come from, for people.")] = "",
+) -> None:
+    """Add tokens from standard input, one a line."""
+    from auditor.cli import keeping
+
+    _finish(keeping.import_tokens(_session(), environment, note))
+
+
+@tokens_app.command("add")
+def add_token(
+    environment: Annotated[str, typer.Argument(help="The environment that the token is for.")],
+    note: Annotated[str, typer.Option(help="Where it comes from, for people.")] = "",
+) -> None:
+    """Add one token from standard input; asks without echo on a terminal."""
+    from auditor.cli import keeping
+
+    _finish(keeping.add(_session(), environment, note))
+
+
+@tokens_app.command("list")
+def list_tokens(
+    environment: Annotated[str | None, typer.Argument(help="Only this environment.")] = None, as_json: Json = False
+) -> None:
+    """List the stored tokens by public id; never their secrets."""
+    from auditor.cli import keeping
+
+    _finish(keeping.list_tokens(_session(), environment, as_json=as_json))
+
+
+@tokens_app.command("remove")
+def remove_token(
+    environment: Annotated[str, typer.Argument(help="The token's environment.")],
+    token: Annotated[str, typer.Argument(help="The token as the list names it.")],
+) -> None:
+    """Remove a token from the store; the environment keeps it."""
+    from auditor.cli import keeping
+
+    _finish(keeping.remove(_session(), environment, token))
+
+
+@tokens_app.command("rotate-key")
+def rotate_key() -> None:
+    """Encrypt everything under the current key, so that previous_keys can be dropped."""
+    from auditor.cli import keeping
+
+    _finish(keeping.rotate_key(_session()))
+
+
+def _session() -> "Session":
+    from auditor.cli.session import Session
+
+    return Session(
+        config_path=_Options.config,
+        log_level=_Options.log_level,
+        log_format=_Options.log_format,
+        environ=os.environ,
+    )
+
+
+def _finish(exit_code: int) -> None:
+    raise typer.Exit(exit_code)
+
+
+def start() -> None:
+    """Run the command line and end the process with its exit code."""
+    try:
+        app()
+    except AuditorError as error:
+        _complain(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(exits.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has enough; without this, the interpreter complains at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(exits.FAILED)
+
+
+def _complain(error: AuditorError) -> None:
+    from auditor.redaction import redact
+
+    lines = [str(problem) for problem in error.problems] if isinstance(error, ConfigError) else [str(error)]
+    for line in lines:
+        print(f"auditor: {redact(line)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    start()

@@ -1,0 +1,129 @@
+"""``auditor sweep``: sweeps environments once, delivers alerts, prints the account."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from auditor.alerts.deliveries import Deliveries, drain
+from auditor.cli import exits
+from auditor.cli.progress import watched
+from auditor.cli.session import Session, now, run_loop
+from auditor.cli.showing import console, print_json, print_table, text
+from auditor.config.assembly import Assembly, assembled
+from auditor.config.load import Config
+from auditor.model.errors import ConfigError, Problem, SweepUnderWay
+from auditor.model.finding import Severity
+from auditor.model.sweep import SweepStatus, SweepSummary
+from auditor.store import findings
+from auditor.store.connection import Pool
+from auditor.sweep.subject import Progress
+from auditor.sweep.sweeper import sweep as sweep_environment
+
+
+def sweep(
+    session: Session,
+    environments: Sequence[str],
+    *,
+    all_environments: bool,
+    fail_on: str | None,
+    deliver_seconds: float,
+    as_json: bool,
+) -> int:
+    """Sweep and return the exit code: 3 where a sweep failed or was incomplete, else 1 where ``fail_on`` is met."""
+    return run_loop(
+        _sweep(
+            session, environments, all_environments, Severity(fail_on) if fail_on else None, deliver_seconds, as_json
+        )
+    )
+
+
+async def _sweep(
+    session: Session,
+    environments: Sequence[str],
+    all_environments: bool,
+    fail_on: Severity | None,
+    deliver_seconds: float,
+    as_json: bool,
+) -> int:
+    config = session.load()
+    names = _wanted(config, environments, all_environments)
+    async with (
+        session.database(config) as pool,
+        assembled(
+            config, pool, resolver=session.resolver(config), state=session.state, clock=now, environments=names
+        ) as assembly,
+    ):
+        summaries = await _sweep_each(pool, assembly, names)
+        await drain(pool, Deliveries(pool, lambda: assembly.hooks, clock=now), assembly.hooks, seconds=deliver_seconds)
+        async with pool.acquire() as connection:
+            counts = await findings.count_open(connection)
+    if as_json:
+        print_json({"sweeps": summaries, "open_findings": {name: counts.get(name, {}) for name in names}})
+    else:
+        _print(summaries, counts)
+    if any(summary.status is not SweepStatus.COMPLETE for summary in summaries) or len(summaries) < len(names):
+        return exits.FAILED
+    return exits.FOUND if fail_on is not None and _is_met(fail_on, counts, names) else exits.OK
+
+
+def _wanted(config: Config, environments: Sequence[str], all_environments: bool) -> Sequence[str]:
+    known = config.document.environments
+    if all_environments:
+        return list(known)
+    if not environments:
+        raise ConfigError(Problem("sweep", f"name environments, or give --all; configured are {', '.join(known)}"))
+    for name in environments:
+        if name not in known:
+            raise ConfigError(Problem("sweep", f'unknown environment "{name}"; configured are {", ".join(known)}'))
+    return list(dict.fromkeys(environments))
+
+
+async def _sweep_each(pool: Pool, assembly: Assembly, names: Sequence[str]) -> list[SweepSummary]:
+    """Sweep environments side by side; one that another process is sweeping is passed over, and says so."""
+    progress = {name: Progress(name) for name in names}
+    summaries: list[SweepSummary] = []
+    at_once = asyncio.Semaphore(assembly.config.document.database.sweeps_at_once)
+
+    async def one(name: str) -> None:
+        async with at_once:
+            subject = await asyncio.to_thread(assembly.subject, name)
+            try:
+                summaries.append(await sweep_environment(pool, subject, progress=progress[name]))
+            except SweepUnderWay as error:
+                console(errors=True).print(text(f"auditor: {error}"))
+
+    with watched(progress.values()):
+        async with asyncio.TaskGroup() as sweeps:
+            for name in names:
+                sweeps.create_task(one(name))
+    return sorted(summaries, key=lambda summary: names.index(summary.environment))
+
+
+def _is_met(fail_on: Severity, counts: Mapping[str, Mapping[Severity, int]], names: Sequence[str]) -> bool:
+    return any(
+        number and severity.rank >= fail_on.rank for name in names for severity, number in counts.get(name, {}).items()
+    )
+
+
+def _print(summaries: Sequence[SweepSummary], counts: Mapping[str, Mapping[Severity, int]]) -> None:
+    print_table(
+        ("Environment", "Sweep", "Enrolled", "Found", "Missing", "Refused", "Failed", *(s.value for s in Severity)),
+        (
+            (
+                summary.environment,
+                summary.status.value,
+                str(summary.enrolled),
+                str(summary.found),
+                str(summary.missing),
+                str(summary.refused),
+                str(summary.failed),
+                *(str(counts.get(summary.environment, {}).get(severity, 0)) for severity in Severity),
+            )
+            for summary in summaries
+        ),
+    )
+    out = console()
+    for summary in summaries:
+        for reason, number in sorted(summary.reasons.items(), key=lambda item: -item[1]):
+            out.print(text(f"{summary.environment}: {number} not audited: {reason}"))
+        for source, problem in summary.source_problems.items():
+            out.print(text(f"{summary.environment}: source {source}: {problem}"))

@@ -1,0 +1,106 @@
+"""Puts the parts together that a configuration describes: clients, hooks, sources, policies; ready to sweep."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from auditor.alerts.base import Hook
+from auditor.config.feeds import read_feeds
+from auditor.config.keys import keyring_of
+from auditor.config.load import Config
+from auditor.credentials.reference import Resolver
+from auditor.dynatrace.client import Client
+from auditor.model.secret import Secret
+from auditor.policy.engine import Policy
+from auditor.policy.registry import rules
+from auditor.sources.base import Source
+from auditor.sources.registry import Surroundings
+from auditor.store.connection import Pool
+from auditor.store.keys import Keyring, fingerprint_key
+from auditor.store.vault import Vault
+from auditor.sweep.subject import Subject
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembly:
+    """A configuration whose parts are open."""
+
+    config: Config
+    keyring: Keyring
+    clients: Mapping[str, Client]
+    hooks: Mapping[str, Hook]
+    clock: Callable[[], datetime]
+    _sources: Sequence[Source]
+    _fingerprint: Callable[[Secret], bytes]
+
+    def subject(self, name: str) -> Subject:
+        """Return an environment ready to be swept; feeds are read anew, so that today's leavers count today.
+
+        Blocks for as long as reading the feeds takes.
+        """
+        environment = self.config.document.environments[name]
+        feeds, problems = read_feeds(self.config.policy.feeds, self.config.policy_directory)
+        for problem in problems:
+            log.warning("feed_unread", environment=name, place=problem.place, problem=problem.message)
+        return Subject(
+            name=name,
+            url=environment.url,
+            client=self.clients[name],
+            sources=[source for source in self._sources if not source.environments() or name in source.environments()],
+            environments=frozenset(self.config.document.environments),
+            policy=Policy(self.config.policy, list(rules().values()), feeds=feeds, environment_kind=environment.kind),
+            self_lookup=environment.self_lookup,
+            fingerprint=self._fingerprint,
+            hooks={hook: settings.min_severity for hook, (_kind, settings) in self.config.hooks.items()},
+            clock=self.clock,
+        )
+
+
+@asynccontextmanager
+async def assembled(
+    config: Config,
+    pool: Pool,
+    *,
+    resolver: Resolver,
+    state: Path,
+    clock: Callable[[], datetime],
+    environments: Sequence[str],
+) -> AsyncIterator[Assembly]:
+    """Open what sweeping these environments takes, for the length of the block.
+
+    Resolves secrets but sends nothing to any environment or hook. Raises ``ConfigError`` where a secret cannot be had
+    and ``StoreMismatch`` where the database was made under another encryption key.
+    """
+    async with AsyncExitStack() as stack:
+        keyring = await keyring_of(config.document.encryption, resolver=resolver, state=state)
+        async with pool.acquire() as connection:
+            fingerprint = await fingerprint_key(connection, keyring, clock())
+        clients: dict[str, Client] = {}
+        for name in environments:
+            settings = config.document.environments[name]
+            credential = await resolver.resolve(settings.token, f"environments.{name}.token")
+            clients[name] = await stack.enter_async_context(Client(name, settings, credential, clock=clock))
+        hooks: dict[str, Hook] = {}
+        for name, (hook_kind, hook_settings) in config.hooks.items():
+            hook = await hook_kind.open(name, hook_settings, resolver)
+            stack.push_async_callback(hook.close)
+            hooks[name] = hook
+        surroundings = Surroundings(config.directory, resolver.environ, Vault(pool, keyring))
+        yield Assembly(
+            config=config,
+            keyring=keyring,
+            clients=clients,
+            hooks=hooks,
+            clock=clock,
+            _sources=[
+                source_kind.open(name, source_settings, surroundings)
+                for name, (source_kind, source_settings) in config.sources.items()
+            ],
+            _fingerprint=fingerprint,
+        )

@@ -1,0 +1,75 @@
+"""Fills a report from the database, in one snapshot."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+from auditor import __version__
+from auditor.policy.registry import rules
+from auditor.reports.base import EnvironmentPosture, Findings, ReportData, RulePosture
+from auditor.store import findings, posture
+from auditor.store.connection import Pool
+from auditor.store.findings import Counts, Filter
+from auditor.store.posture import EnvironmentState
+
+_NOTHING = Counts({}, {}, 0, 0)
+
+
+@asynccontextmanager
+async def snapshot(
+    pool: Pool, *, now: datetime, resolved_days: int, environments: Sequence[str] = ()
+) -> AsyncIterator[tuple[ReportData, Findings]]:
+    """Read what a report says and offer its findings as a stream, all of one instant, for the length of the block.
+
+    ``environments`` narrows the report; empty means every environment that was ever swept.
+    """
+    since = now - timedelta(days=resolved_days)
+    wanted = Filter(environments=tuple(environments), resolved_since=since)
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        states = [
+            state for state in await posture.environments(connection) if not environments or state.name in environments
+        ]
+        counted = await findings.counts(connection, since)
+        latest = max(
+            (state for state in states if state.last_finished),
+            key=lambda state: state.last_finished.id if state.last_finished else 0,
+            default=None,
+        )
+        data = ReportData(
+            made_at=now,
+            version=__version__,
+            environments=[_posture(state, counted.get(state.name, _NOTHING)) for state in states],
+            rules=[rule for state in states for rule in _rules(state, counted.get(state.name, _NOTHING))],
+            policy_name=latest.policy_name if latest else "",
+            policy_digest=latest.last_finished.policy_digest if latest and latest.last_finished else "",
+            resolved_since_days=resolved_days,
+        )
+        yield data, lambda: findings.read(connection, wanted)
+
+
+def _posture(state: EnvironmentState, counts: Counts) -> EnvironmentPosture:
+    return EnvironmentPosture(
+        name=state.name,
+        url=state.url,
+        last_sweep=state.last_finished,
+        last_complete_at=state.last_complete_at,
+        open_by_severity=counts.open_by_severity,
+        tokens_with_findings=counts.tokens_with_findings,
+        resolved_recently=counts.resolved_recently,
+        stored_tokens=state.stored_tokens,
+        unknown_tokens=state.unknown_tokens,
+    )
+
+
+def _rules(state: EnvironmentState, counts: Counts) -> Sequence[RulePosture]:
+    return [
+        RulePosture(
+            environment=state.name,
+            rule_id=rule_id,
+            title=rules()[rule_id].title if rule_id in rules() else rule_id,
+            state=standing.state,
+            reason=standing.reason,
+            open_findings=counts.open_by_rule.get(rule_id, 0),
+        )
+        for rule_id, standing in sorted(state.rules.items())
+    ]
