@@ -84,6 +84,8 @@ async def assembled(
         clients: dict[str, Client] = {}
         for name in environments:
             settings = config.document.environments[name]
+            if settings.ca_file is not None:
+                settings = settings.model_copy(update={"ca_file": config.directory / settings.ca_file})
             credential = await resolver.resolve(settings.token, f"environments.{name}.token")
             clients[name] = await stack.enter_async_context(Client(name, settings, credential, clock=clock))
         hooks: dict[str, Hook] = {}

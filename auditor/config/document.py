@@ -11,6 +11,7 @@ from yarl import URL
 
 from auditor.credentials.reference import SecretReference
 from auditor.dynatrace.settings import EnvironmentSettings
+from auditor.outbound import is_loopback
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -157,8 +158,6 @@ class WebSettings(_Table):
 
     @model_validator(mode="after")
     def _is_private(self) -> Self:
-        from auditor.dynatrace.settings import is_loopback
-
         host = self.listen.rpartition(":")[0].strip("[]")
         if not self.listen.startswith("unix:") and not self.allow_remote and not is_loopback(host):
             raise ValueError(

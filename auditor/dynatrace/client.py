@@ -6,10 +6,8 @@ ever part of a URL, a reason or a log line. Redirects are not followed: they wou
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
@@ -22,8 +20,10 @@ from yarl import URL
 
 from auditor.dynatrace.answer import Api, MalformedAnswer, decode, error_code
 from auditor.dynatrace.settings import EnvironmentSettings
+from auditor.model.errors import ConfigError, Problem
 from auditor.model.lookup import Lookup, Outcome
 from auditor.model.secret import Secret
+from auditor.outbound import name_of, retry_after_seconds, trusting
 
 ANSWER_LIMIT: Final = 1_000_000
 """Bytes of an answer that are read at most; a token's metadata are a few hundred."""
@@ -77,7 +77,12 @@ class Client:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        trust = ssl.create_default_context(cafile=self._ca_file) if self._ca_file else True
+        try:
+            trust = trusting(self._ca_file) if self._ca_file else True
+        except OSError as error:
+            raise ConfigError(
+                Problem(f"environments.{self.name}.ca_file", f"{self._ca_file} cannot be used: {name_of(error)}")
+            ) from error
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self.concurrency, ssl=trust, ttl_dns_cache=60),
             timeout=self._timeout,
@@ -146,7 +151,7 @@ class Client:
         except aiohttp.ClientResponseError:
             raise self._passing(Outcome.MALFORMED, "answer is not HTTP", number) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self._passing(Outcome.UNREACHABLE, f"no connection: {_kind_of(error)}", number) from None
+            raise self._passing(Outcome.UNREACHABLE, f"no connection: {name_of(error)}", number) from None
         return self._judge(response, content, number)
 
     def _judge(self, response: aiohttp.ClientResponse, content: bytes | None, number: int) -> Lookup:
@@ -176,7 +181,7 @@ class Client:
 
     def _refusal_that_passes(self, response: aiohttp.ClientResponse, number: int) -> _Passing:
         status = response.status
-        wait_seconds = _retry_after(response.headers.get("Retry-After"), self._clock())
+        wait_seconds = retry_after_seconds(response.headers.get("Retry-After"), self._clock())
         if wait_seconds is not None and wait_seconds <= _RETRY_AFTER_LIMIT:
             self._pace.pause(wait_seconds)  # the environment asked; it means every lookup, not just this one
         outcome = Outcome.THROTTLED if status == HTTPStatus.TOO_MANY_REQUESTS else Outcome.UNREACHABLE
@@ -234,23 +239,3 @@ def _next_wait(failure: Exception) -> bool | float:
     if failure.wait_seconds is None:
         return True
     return failure.wait_seconds if failure.wait_seconds <= _RETRY_AFTER_LIMIT else False
-
-
-def _retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that ``Retry-After`` asks for: a number or an HTTP date (RFC 9110 §10.2.3)."""
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-def _kind_of(error: Exception) -> str:
-    """Name a connection error without what it may quote."""
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return type(cause).__name__

@@ -1,6 +1,5 @@
 """What the configuration says of one environment."""
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -9,18 +8,7 @@ from yarl import URL
 
 from auditor.credentials.reference import SecretReference
 from auditor.dynatrace.answer import Api
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a host name or address stays on this machine."""
-    if host is None:
-        return False
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+from auditor.outbound import ProxyUrl, is_loopback
 
 
 def _base_url(text: str) -> str:
@@ -35,15 +23,6 @@ def _base_url(text: str) -> str:
     if url.path.rstrip("/").endswith(("/api", "/api/v1", "/api/v2")):
         raise ValueError("url must be the environment's base, without /api")
     return text.rstrip("/")
-
-
-def _proxy_url(text: str) -> str:
-    url = URL(text)
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError("proxy must be like http://proxy.example.com:3128")
-    if url.user or url.password:
-        raise ValueError("proxy must not hold a password; let the proxy know this machine by its address")
-    return text
 
 
 class EnvironmentSettings(BaseModel):
@@ -71,7 +50,7 @@ class EnvironmentSettings(BaseModel):
     ca_file: Path | None = Field(
         default=None, description="PEM file of the authorities to trust instead of the system's"
     )
-    proxy: Annotated[str, AfterValidator(_proxy_url)] | None = None
+    proxy: ProxyUrl | None = None
     allow_http: bool = Field(default=False, description="Permit plain HTTP, to this machine only")
     self_lookup: bool = Field(
         default=False,
