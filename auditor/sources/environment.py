@@ -1,0 +1,46 @@
+"""Environment variables of the auditor's own process."""
+
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from auditor.model.token import StoredToken
+from auditor.policy.selectors import Globs, matcher
+from auditor.sources.base import EnvironmentName, Source, SourceKind, SourceSettings, Surroundings
+from auditor.sources.blocking import BlockingSource
+from auditor.sources.intake import Intake
+
+
+class EnvironmentVariablesSettings(SourceSettings):
+    """A ``[sources.NAME]`` table with ``type = "environment"``: each variable that matches holds one token."""
+
+    type: Literal["environment"]
+    """Which kind of source this is."""
+    variables: Annotated[Globs, Field(min_length=1)]
+    """Globs over the variables' names, without regard to case: ``["DT_*_TOKEN"]``."""
+    environment: EnvironmentName
+    """The environment that the tokens are for."""
+
+
+def _open(name: str, settings: EnvironmentVariablesSettings, surroundings: Surroundings) -> Source:
+    is_wanted = matcher(settings.variables)
+
+    def tokens(intake: Intake) -> Iterator[StoredToken]:
+        for variable, value in sorted(surroundings.environ.items()):
+            if is_wanted(variable):
+                token = intake.token(value, settings.environment, f"env:{variable}")
+                if token is not None:
+                    yield token
+
+    return BlockingSource(
+        name,
+        settings,
+        (settings.environment,),
+        surroundings.environments,
+        f"environment variables {', '.join(settings.variables)}",
+        tokens,
+    )
+
+
+KIND: Final = SourceKind(name="environment", settings=EnvironmentVariablesSettings, open=_open)
