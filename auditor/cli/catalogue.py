@@ -2,10 +2,9 @@
 
 from difflib import get_close_matches
 
-from rich.text import Text
 
 from auditor.cli.session import Session
-from auditor.cli.showing import console, print_json, print_table
+from auditor.cli.showing import console, print_json, print_table, text
 from auditor.docs import parameters_of
 from auditor.model.errors import ConfigError, Problem
 from auditor.policy.base import Rule
@@ -52,16 +51,18 @@ def _as_json(rule: Rule) -> dict[str, object]:
 
 def _explain(rule: Rule) -> None:
     out = console()
-    out.print(Text(f"{rule.id}  {rule.title}", style="bold"))
+    out.print(text(f"{rule.id}  {rule.title}", "bold"))
     out.print(
         f"\nSeverity: {rule.severity}\nTest:     {rule.test}\n\n{rule.rationale}\n\nWhat to do: {rule.remediation}"
     )
     parameters = list(parameters_of(rule.params))
     if parameters:
-        out.print(Text("\nParameters", style="bold"))
+        out.print()
+    out.print(text("Parameters", "bold"))
         for name, described, default in parameters:
             out.print(f"  {name} = {default or '(not set)'}\n      {described}")
-    out.print(Text("\nControls", style="bold"))
+    out.print()
+    out.print(text("Controls", "bold"))
     for framework, ids in rule.controls.items():
         for control in ids:
             out.print(f"  {framework.value}: {control} {CONTROLS[framework][control]}")

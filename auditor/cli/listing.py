@@ -112,7 +112,8 @@ def _describe(finding: Finding, events: Sequence[Event]) -> None:
         out.print(text(f"  {name:<13}", "dim"), value)
     if rule:
         out.print(f"\n{rule.rationale}\n\nWhat to do: {rule.remediation}")
-    out.print(text("\nHistory", "bold"))
+    out.print()
+    out.print(text("History", "bold"))
     for event in events:
         how = f" by {event.resolution}" if event.resolution else ""
         out.print(

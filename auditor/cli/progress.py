@@ -1,4 +1,4 @@
-"""Shows sweeps while they run: a bar with rate and remaining time on a terminal, a plain line now and then elsewhere."""
+"""Shows sweeps while they run: a bar with rate and remaining time on a terminal, plain lines elsewhere."""
 
 import sys
 import threading

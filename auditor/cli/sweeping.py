@@ -59,7 +59,7 @@ async def _sweep(
     if as_json:
         print_json({"sweeps": summaries, "open_findings": {name: counts.get(name, {}) for name in names}})
     else:
-        _print(summaries, counts)
+        print_account(summaries, counts)
     if any(summary.status is not SweepStatus.COMPLETE for summary in summaries) or len(summaries) < len(names):
         return exits.FAILED
     return exits.FOUND if fail_on is not None and _is_met(fail_on, counts, names) else exits.OK
@@ -104,7 +104,8 @@ def _is_met(fail_on: Severity, counts: Mapping[str, Mapping[Severity, int]], nam
     )
 
 
-def _print(summaries: Sequence[SweepSummary], counts: Mapping[str, Mapping[Severity, int]]) -> None:
+def print_account(summaries: Sequence[SweepSummary], counts: Mapping[str, Mapping[Severity, int]]) -> None:
+    """Print how sweeps ended and what is open."""
     print_table(
         ("Environment", "Sweep", "Enrolled", "Found", "Missing", "Refused", "Failed", *(s.value for s in Severity)),
         (

@@ -14,14 +14,11 @@ from auditor.config.keys import keyring_of
 from auditor.config.load import Config
 from auditor.credentials.reference import Resolver
 from auditor.dynatrace.client import Client
-from auditor.model.secret import Secret
 from auditor.policy.engine import Policy
 from auditor.policy.registry import rules
-from auditor.sources.base import Source
-from auditor.sources.registry import Surroundings
+from auditor.sources.base import Source, Surroundings
 from auditor.store.connection import Pool
-from auditor.store.keys import Keyring, fingerprint_key
-from auditor.store.vault import Vault
+from auditor.store.vault import Vault, open_vault
 from auditor.sweep.subject import Subject
 
 log = structlog.get_logger(__name__)
@@ -32,12 +29,11 @@ class Assembly:
     """A configuration whose parts are open."""
 
     config: Config
-    keyring: Keyring
+    vault: Vault
     clients: Mapping[str, Client]
     hooks: Mapping[str, Hook]
     clock: Callable[[], datetime]
     _sources: Sequence[Source]
-    _fingerprint: Callable[[Secret], bytes]
 
     def subject(self, name: str) -> Subject:
         """Return an environment ready to be swept; feeds are read anew, so that today's leavers count today.
@@ -56,7 +52,7 @@ class Assembly:
             environments=frozenset(self.config.document.environments),
             policy=Policy(self.config.policy, list(rules().values()), feeds=feeds, environment_kind=environment.kind),
             self_lookup=environment.self_lookup,
-            fingerprint=self._fingerprint,
+            fingerprint=self.vault.fingerprint,
             hooks={hook: settings.min_severity for hook, (_kind, settings) in self.config.hooks.items()},
             clock=self.clock,
         )
@@ -79,8 +75,7 @@ async def assembled(
     """
     async with AsyncExitStack() as stack:
         keyring = await keyring_of(config.document.encryption, resolver=resolver, state=state)
-        async with pool.acquire() as connection:
-            fingerprint = await fingerprint_key(connection, keyring, clock())
+        vault = await open_vault(pool, keyring, clock())
         clients: dict[str, Client] = {}
         for name in environments:
             settings = config.document.environments[name]
@@ -93,10 +88,10 @@ async def assembled(
             hook = await hook_kind.open(name, hook_settings, resolver)
             stack.push_async_callback(hook.close)
             hooks[name] = hook
-        surroundings = Surroundings(config.directory, resolver.environ, Vault(pool, keyring))
+        surroundings = Surroundings(config.directory, resolver.environ, frozenset(config.document.environments), vault)
         yield Assembly(
             config=config,
-            keyring=keyring,
+            vault=vault,
             clients=clients,
             hooks=hooks,
             clock=clock,
@@ -104,5 +99,4 @@ async def assembled(
                 source_kind.open(name, source_settings, surroundings)
                 for name, (source_kind, source_settings) in config.sources.items()
             ],
-            _fingerprint=fingerprint,
         )

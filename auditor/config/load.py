@@ -19,8 +19,7 @@ from auditor.model.errors import ConfigError, Problem
 from auditor.policy.document import PolicyDocument
 from auditor.policy.registry import rules
 from auditor.policy.validation import check_document
-from auditor.sources.base import SourceSettings
-from auditor.sources.registry import SourceKind
+from auditor.sources.base import SourceKind, SourceSettings
 from auditor.sources.registry import kinds as source_kinds
 
 
@@ -30,7 +29,7 @@ class Config:
 
     path: Path
     document: AuditorDocument
-    sources: Mapping[str, tuple[SourceKind, SourceSettings]]
+    sources: Mapping[str, tuple[SourceKind[Any], SourceSettings]]
     hooks: Mapping[str, tuple[HookKind, HookSettings]]
     policy: PolicyDocument
     policy_directory: Path
@@ -176,7 +175,7 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any], depth: int = 
 
 
 def _loose_ends(
-    file: Document, document: AuditorDocument, sources: Mapping[str, tuple[SourceKind, SourceSettings]]
+    file: Document, document: AuditorDocument, sources: Mapping[str, tuple[SourceKind[Any], SourceSettings]]
 ) -> list[Problem]:
     """Find names that point nowhere: sources of unknown environments, schedules that match none."""
     problems: list[Problem] = []

@@ -1,12 +1,14 @@
-"""How messages of rules show spans, lists and outside text."""
+"""How messages of rules show instants, lists and outside text.
+
+A message names dates, never spans up to now: it changes when a fact changes and not as days go by.
+"""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime
 from typing import Final
 
 _NAMES_SHOWN: Final = 5
 _TEXT_SHOWN: Final = 80
-_DAYS_IN_HOURS: Final = 2
 
 
 def listed(names: Sequence[str]) -> str:
@@ -26,8 +28,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def span(length: timedelta) -> str:
-    """Return a span of at least zero in whole days, under two days in hours: ``13 days``, ``30 hours``."""
-    if length.days >= _DAYS_IN_HOURS:
-        return f"{length.days} days"
-    return counted(int(length.total_seconds()) // 3600, "hour")
+def day(instant: datetime) -> str:
+    """Return an instant's day in UTC: ``2026-03-31``."""
+    return f"{instant:%Y-%m-%d}"
+
+
+def minute(instant: datetime) -> str:
+    """Return an instant to the minute in UTC: ``2026-03-31 08:15 UTC``."""
+    return f"{instant:%Y-%m-%d %H:%M} UTC"

@@ -232,6 +232,45 @@ async def show(connection: Connection, key: str) -> tuple[Finding, Sequence[Even
     ]
 
 
+class Happened(msgspec.Struct, frozen=True):
+    """One transition with the finding that it happened to."""
+
+    transition: Transition
+    severity: Severity
+    rule_id: str
+    environment: str
+    label: str
+    owner: str | None
+    message: str
+
+
+async def happened(connection: Connection, swept: Sequence[int]) -> Sequence[Happened]:
+    """Return the transitions that sweeps made, worst first."""
+    return [
+        Happened(
+            Transition(row["transition"]),
+            Severity(row["severity"]),
+            row["rule_id"],
+            row["environment"],
+            row["label"],
+            row["owner"],
+            row["message"],
+        )
+        for row in await connection.fetch(
+            f"""
+            select e.transition, e.severity, f.rule_id, environment.name as environment, t.label, t.owner, e.message
+            from finding_event e
+            join finding f on f.id = e.finding_id
+            join token t on t.id = f.token_id
+            join environment on environment.id = t.environment_id
+            where e.sweep_id = any ($1::bigint[])
+            order by {_WORST_FIRST.replace("f.severity", "e.severity")}, e.id
+            """,  # noqa: S608 -- a constant of this module
+            list(swept),
+        )
+    ]
+
+
 class Counts(msgspec.Struct, frozen=True):
     """Findings of one environment, counted."""
 

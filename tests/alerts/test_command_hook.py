@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from receivers import PUBLIC_ID, TOKEN, alert, now
+from tests.alerts.receivers import PUBLIC_ID, TOKEN, alert, now
 
 from auditor.alerts.base import Hook
 from auditor.alerts.command import KIND, CommandSettings

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from pydantic import ValidationError
-from receivers import PUBLIC_ID, TOKEN, Receiver, alert, answering, now, receiving
+from tests.alerts.receivers import PUBLIC_ID, TOKEN, Receiver, alert, answering, now, receiving
 from standardwebhooks import Webhook as Reference
 from standardwebhooks import WebhookVerificationError
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from policy_samples import NOW, PUBLIC_ID, QUIET, observed, policy_of, severity, token
+from tests.policy.policy_samples import NOW, PUBLIC_ID, QUIET, observed, policy_of, severity, token
 
 from auditor.model.finding import Severity
 from auditor.model.lookup import TokenMetadata

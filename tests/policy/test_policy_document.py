@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from policy_samples import NOW, PUBLIC_ID, document, observed, policy_of, severity, token
+from tests.policy.policy_samples import NOW, PUBLIC_ID, document, observed, policy_of, severity, token
 from pydantic import ValidationError
 
 from auditor.model.finding import Resolution

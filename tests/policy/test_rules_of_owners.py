@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
-from policy_samples import DAY, HOUR, NOW, PUBLIC_ID, SECOND, observed, policy_of, said, severity, token
+from tests.policy.policy_samples import DAY, HOUR, NOW, PUBLIC_ID, SECOND, observed, policy_of, said, severity, token
 from pydantic import ValidationError
 
 from auditor.policy.base import Feeds

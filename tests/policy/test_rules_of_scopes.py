@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from policy_samples import DAY, NOW, observed, policy_of, said, severity, token
+from tests.policy.policy_samples import DAY, NOW, observed, policy_of, said, severity, token
 from pydantic import ValidationError
 
 from auditor.policy.scope_catalogue import SCOPES

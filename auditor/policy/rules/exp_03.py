@@ -7,7 +7,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import CountdownLadder, Days
-from auditor.policy.wording import span
+from auditor.policy.wording import minute
 
 _EXPIRED: Final = timedelta()
 
@@ -49,7 +49,7 @@ def check(_observation: Observation, token: TokenMetadata, params: ExpiringSoon,
     return Violation(
         RULE.id,
         severity,
-        f"expires in {span(left)}",
+        f"expires on {minute(token.expiration_date)}",
         {
             "expiration_date": token.expiration_date.isoformat(),
             "last_used_date": token.last_used_date.isoformat() if token.last_used_date else None,

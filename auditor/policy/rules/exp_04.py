@@ -7,7 +7,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import Hours
-from auditor.policy.wording import span
+from auditor.policy.wording import minute
 
 
 class Expired(Params):
@@ -35,7 +35,7 @@ def check(_observation: Observation, token: TokenMetadata, params: Expired, cont
     return Violation(
         RULE.id,
         Severity.LOW,
-        f"expired {span(expired_for)} ago and is still stored",
+        f"expired on {minute(token.expiration_date)} and is still listed",
         {"expiration_date": token.expiration_date.isoformat()},
     )
 

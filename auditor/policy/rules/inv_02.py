@@ -4,7 +4,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
 from auditor.policy.thresholds import DaysByTier
-from auditor.policy.wording import counted
+from auditor.policy.wording import day
 
 
 class Attestation(Params):
@@ -31,11 +31,12 @@ def check(observation: Observation, token: TokenMetadata, params: Attestation, c
     allowed = params.days.of(context.tier)
     if elapsed < allowed:
         return None
-    days = counted(elapsed.days, "day")
     return Violation(
         RULE.id,
         Severity.MEDIUM,
-        f"last confirmed by its owner {days} ago" if confirmed_at else f"never confirmed by its owner in {days}",
+        f"last confirmed by its owner on {day(confirmed_at)}"
+        if confirmed_at
+        else f"never confirmed by its owner since it was created on {day(since)}",
         {
             "confirmed_at": confirmed_at.isoformat() if confirmed_at else None,
             "creation_date": token.creation_date.isoformat() if token.creation_date else None,

@@ -7,7 +7,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
 from auditor.policy.thresholds import Hours
-from auditor.policy.wording import shortened, span
+from auditor.policy.wording import day, shortened
 
 
 class Leavers(Params):
@@ -29,13 +29,12 @@ def check(_observation: Observation, token: TokenMetadata, params: Leavers, cont
     left_at = context.feeds.leavers.get(token.owner.strip().casefold())
     if left_at is None:
         return None
-    gone_for = context.now - left_at
-    if gone_for < params.grace:
+    if context.now - left_at < params.grace:
         return None
     return Violation(
         RULE.id,
         Severity.CRITICAL,
-        f'its owner "{shortened(token.owner)}" left {span(gone_for)} ago',
+        f'its owner "{shortened(token.owner)}" left on {day(left_at)}',
         {"owner": token.owner, "left_at": left_at.isoformat()},
     )
 

@@ -4,7 +4,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import DaysByTier
-from auditor.policy.wording import counted
+from auditor.policy.wording import day
 
 
 class Rotation(Params):
@@ -25,7 +25,7 @@ def check(_observation: Observation, token: TokenMetadata, params: Rotation, con
     return Violation(
         RULE.id,
         Severity.HIGH if context.tier.is_high_risk else Severity.MEDIUM,
-        f"is {counted(age.days, 'day')} old; {context.tier}-risk tokens are rotated after {allowed.days}",
+        f"created on {day(token.creation_date)}; {context.tier}-risk tokens are rotated after {allowed.days} days",
         {
             "creation_date": token.creation_date.isoformat(),
             "max_age_days": allowed.days,

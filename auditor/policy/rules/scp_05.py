@@ -4,9 +4,9 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Rule
 from auditor.policy.rules.scp_01 import HighRiskScopes, unapproved
-from auditor.policy.rules.use_01 import NeverUsed, unused_for
+from auditor.policy.rules.use_01 import NeverUsed, unused_since
 from auditor.policy.rules.use_02 import Stale, staleness
-from auditor.policy.wording import counted, listed
+from auditor.policy.wording import day, listed
 
 
 class UnusedPower(HighRiskScopes):
@@ -19,11 +19,12 @@ class UnusedPower(HighRiskScopes):
 
 
 def _idleness(token: TokenMetadata, params: UnusedPower, context: Context) -> str | None:
-    age = unused_for(token, params.never_used, context)
-    if age is not None:
-        return f"never used in {counted(age.days, 'day')}"
-    stale = staleness(token, params.stale, context)
-    return None if stale is None else f"not used for {counted(stale[0].days, 'day')}"
+    since = unused_since(token, params.never_used, context)
+    if since is not None:
+        return f"never used since it was created on {day(since)}"
+    if token.last_used_date is None or staleness(token, params.stale, context) is None:
+        return None
+    return f"last used on {day(token.last_used_date)}"
 
 
 def check(observation: Observation, token: TokenMetadata, params: UnusedPower, context: Context) -> Violation | None:

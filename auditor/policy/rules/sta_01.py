@@ -7,7 +7,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import Days
-from auditor.policy.wording import counted
+from auditor.policy.wording import day
 
 
 class Disabled(Params):
@@ -35,7 +35,7 @@ def check(observation: Observation, token: TokenMetadata, params: Disabled, cont
     return Violation(
         RULE.id,
         Severity.LOW,
-        f"disabled for {counted(disabled_for.days, 'day')} and not deleted",
+        f"disabled since {day(observation.disabled_since)} at the latest, and not deleted",
         {"enabled": False, "disabled_since": observation.disabled_since.isoformat()},
     )
 

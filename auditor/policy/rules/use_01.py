@@ -1,12 +1,12 @@
 """DT-USE-01: a token that was made and never used."""
 
-from datetime import timedelta
+from datetime import datetime
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import DaysByTier
-from auditor.policy.wording import counted
+from auditor.policy.wording import day
 
 
 class NeverUsed(Params):
@@ -16,24 +16,23 @@ class NeverUsed(Params):
     """Days from creation, by the token's risk tier."""
 
 
-def unused_for(token: TokenMetadata, params: NeverUsed, context: Context) -> timedelta | None:
-    """Return the age of a token that was never used in its time; None where it was, is young or has no date."""
+def unused_since(token: TokenMetadata, params: NeverUsed, context: Context) -> datetime | None:
+    """Return when a token that was never used in its time was made; None where it was used, is young or has no date."""
     if token.last_used_date is not None or token.creation_date is None:
         return None
-    age = context.now - token.creation_date
-    return age if age >= params.days.of(context.tier) else None
+    return token.creation_date if context.now - token.creation_date >= params.days.of(context.tier) else None
 
 
 def check(_observation: Observation, token: TokenMetadata, params: NeverUsed, context: Context) -> Violation | None:
     """Fire where ``lastUsedDate`` is absent at the age of ``days``; silent where ``creationDate`` is absent."""
-    age = unused_for(token, params, context)
-    if age is None or token.creation_date is None:
+    since = unused_since(token, params, context)
+    if since is None:
         return None
     return Violation(
         RULE.id,
         Severity.MEDIUM,
-        f"never used in {counted(age.days, 'day')}",
-        {"creation_date": token.creation_date.isoformat(), "last_used_date": None, "risk_tier": context.tier},
+        f"never used since it was created on {day(since)}",
+        {"creation_date": since.isoformat(), "last_used_date": None, "risk_tier": context.tier},
     )
 
 

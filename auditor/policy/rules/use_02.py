@@ -1,12 +1,10 @@
 """DT-USE-02: a token that was used once and no longer is."""
 
-from datetime import timedelta
-
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import AgeLadder
-from auditor.policy.wording import counted
+from auditor.policy.wording import day
 
 
 class Stale(Params):
@@ -17,17 +15,16 @@ class Stale(Params):
     than the time between two sweeps, and than the provider takes to show a use."""
 
 
-def staleness(token: TokenMetadata, params: Stale, context: Context) -> tuple[timedelta, Severity] | None:
-    """Return how long a stale token has been idle and how bad that is; None for one that is not stale."""
+def staleness(token: TokenMetadata, params: Stale, context: Context) -> Severity | None:
+    """Return how bad it is that a token has been idle; None for one that is not stale."""
     if token.last_used_date is None:
         return None
-    idle = context.now - token.last_used_date
-    severity = params.days.reached(idle)
+    severity = params.days.reached(context.now - token.last_used_date)
     if severity is None:
         return None
     if context.tier.is_high_risk and severity is not Severity.CRITICAL:
         severity = Severity.HIGH
-    return idle, severity
+    return severity
 
 
 def check(_observation: Observation, token: TokenMetadata, params: Stale, context: Context) -> Violation | None:
@@ -35,14 +32,13 @@ def check(_observation: Observation, token: TokenMetadata, params: Stale, contex
 
     A token never used is DT-USE-01's.
     """
-    stale = staleness(token, params, context)
-    if stale is None or token.last_used_date is None:
+    severity = staleness(token, params, context)
+    if severity is None or token.last_used_date is None:
         return None
-    idle, severity = stale
     return Violation(
         RULE.id,
         severity,
-        f"not used for {counted(idle.days, 'day')}",
+        f"last used on {day(token.last_used_date)}",
         {"last_used_date": token.last_used_date.isoformat(), "risk_tier": context.tier},
     )
 

@@ -1,0 +1,105 @@
+"""``auditor demo``: plays the demo and says what is seen."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from auditor.cli import exits
+from auditor.cli.session import Session, now, run_loop
+from auditor.cli.showing import console, print_table, severity, text
+from auditor.cli.sweeping import print_account
+from auditor.demo.play import Act, Demo, staged
+from auditor.log import configure
+from auditor.model.errors import ConfigError, Problem
+from auditor.reports.registry import formats
+from auditor.store.findings import Happened
+
+_SHOWN = 12
+
+
+def demo(session: Session, directory: Path | None, output: Path) -> int:
+    """Play the demo in a directory, or in one that is removed again."""
+    if directory is not None:
+        if directory.exists() and any(directory.iterdir()):
+            raise ConfigError(Problem(str(directory), "is not empty; name a directory that does not exist yet"))
+        directory.mkdir(parents=True, exist_ok=True)
+        run_loop(_play(session, directory.resolve(), output))
+        console().print(f"\nThe demo's configuration, sources, database and log are in {directory}.")
+    else:
+        temporary = Path(tempfile.mkdtemp(prefix="auditor-demo-"))
+        try:
+            run_loop(_play(session, temporary, output))
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    _say_what_next()
+    return exits.OK
+
+
+async def _play(session: Session, directory: Path, output: Path) -> None:
+    out = console()
+    with (directory / "auditor.log").open("w", encoding="utf-8") as log_file:
+        configure("json", session.log_level or "info", log_file, environ=session.environ)
+        out.print("Setting up three simulated environments, six sources and an embedded PostgreSQL …")
+        async with staged(directory, now=now(), environ=session.environ) as demo_:
+            _title("First sweep")
+            _show(await demo_.sweep())
+            _title("A day passes")
+            for sentence in demo_.let_a_day_pass():
+                out.print(text(f"  {sentence}"))
+            _title("Second sweep: what changed")
+            _show(await demo_.sweep())
+            await demo_.report(formats()["html"], output)
+            _show_alerts(demo_)
+        out.print(f"Report: {await asyncio.to_thread(output.resolve)}")
+
+
+def _title(words: str) -> None:
+    console().print()
+    console().print(text(words, "bold"))
+
+
+def _show(act: Act) -> None:
+    print_account(act.summaries, act.open_findings)
+    if act.happened:
+        console().print()
+        _show_happened(act.happened[:_SHOWN])
+    if len(act.happened) > _SHOWN:
+        console().print(f"… and {len(act.happened) - _SHOWN} more")
+
+
+def _show_happened(happened: Sequence[Happened]) -> None:
+    print_table(
+        ("Finding", "Severity", "Rule", "Environment", "Token", "Owner", "What"),
+        (
+            (
+                event.transition.value,
+                severity(event.severity.value),
+                event.rule_id,
+                event.environment,
+                text(event.label),
+                text(event.owner or ""),
+                text(event.message),
+            )
+            for event in happened
+        ),
+    )
+
+
+def _show_alerts(demo_: Demo) -> None:
+    received, rejected = len(demo_.receiver.received), demo_.receiver.rejected
+    verdict = "all with a good signature" if not rejected else f"and rejected {rejected} for their signature"
+    console().print(f"\nAlerts: the webhook took {received}, {verdict}.")
+
+
+def _say_what_next() -> None:
+    console().print(
+        "\nTo audit a real environment:\n"
+        "  1. Copy config/ to a place of yours and edit auditor.toml: the environment's url, the auditor's own token\n"
+        "     (any scope will do), and where your tokens are stored.\n"
+        "  2. auditor --config auditor.toml check --connect\n"
+        "  3. auditor --config auditor.toml sweep --all\n"
+        "  4. auditor --config auditor.toml report -o report.html\n"
+        "docs/operations.md tells how to leave it running under systemd."
+    )
