@@ -10,7 +10,7 @@ keeps it out of a log is ``Secret``, which never formats its value.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -137,7 +137,9 @@ def _secrets(text: str) -> Iterator[_Span]:
 
 def _quoted_secrets(text: str) -> Iterator[_Span]:
     """Find the secrets that show only when layers of quoting are undone."""
-    plain, starts, ends = text, range(len(text)), range(1, len(text) + 1)
+    plain = text
+    starts: Sequence[int] = range(len(text))
+    ends: Sequence[int] = range(1, len(text) + 1)
     for _layer in range(_DEPTH):
         if not _is_quoted(plain):
             return
@@ -146,7 +148,7 @@ def _quoted_secrets(text: str) -> Iterator[_Span]:
             yield _Span(starts[start], ends[end - 1])
 
 
-def _unquoted(text: str, starts: "range | list[int]", ends: "range | list[int]") -> tuple[str, list[int], list[int]]:
+def _unquoted(text: str, starts: Sequence[int], ends: Sequence[int]) -> tuple[str, list[int], list[int]]:
     """Undo one layer of quoting, and carry along where each character begins and ends in the first text."""
     pieces: list[str] = []
     new_starts: list[int] = []

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.alerts.receivers import PUBLIC_ID, TOKEN, alert, now
 
 from auditor.alerts.base import Hook
 from auditor.alerts.command import KIND, CommandSettings
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import ConfigError, DeliveryFailed
+from tests.alerts.receivers import PUBLIC_ID, TOKEN, alert, now
 
 SURROUNDINGS = {"PATH": "/usr/bin", "PAGER_KEY": "k", "AUDITOR_MASTER_KEY": "hidden"}
 

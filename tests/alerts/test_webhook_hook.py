@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 from pydantic import ValidationError
-from tests.alerts.receivers import PUBLIC_ID, TOKEN, Receiver, alert, answering, now, receiving
 from standardwebhooks import Webhook as Reference
 from standardwebhooks import WebhookVerificationError
 
@@ -22,6 +21,7 @@ from auditor.alerts.base import Hook
 from auditor.alerts.webhook import ANSWER_LIMIT, KIND, WebhookSettings, signed_headers
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import ConfigError, DeliveryFailed
+from tests.alerts.receivers import PUBLIC_ID, TOKEN, Receiver, alert, answering, now, receiving
 
 
 def new_secret() -> str:
