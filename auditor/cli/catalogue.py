@@ -58,7 +58,7 @@ def _explain(rule: Rule) -> None:
     parameters = list(parameters_of(rule.params))
     if parameters:
         out.print()
-    out.print(text("Parameters", "bold"))
+        out.print(text("Parameters", "bold"))
         for name, described, default in parameters:
             out.print(f"  {name} = {default or '(not set)'}\n      {described}")
     out.print()

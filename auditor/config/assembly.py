@@ -33,7 +33,7 @@ class Assembly:
     clients: Mapping[str, Client]
     hooks: Mapping[str, Hook]
     clock: Callable[[], datetime]
-    _sources: Sequence[Source]
+    sources: Sequence[Source]
 
     def subject(self, name: str) -> Subject:
         """Return an environment ready to be swept; feeds are read anew, so that today's leavers count today.
@@ -48,7 +48,7 @@ class Assembly:
             name=name,
             url=environment.url,
             client=self.clients[name],
-            sources=[source for source in self._sources if not source.environments() or name in source.environments()],
+            sources=[source for source in self.sources if not source.environments() or name in source.environments()],
             environments=frozenset(self.config.document.environments),
             policy=Policy(self.config.policy, list(rules().values()), feeds=feeds, environment_kind=environment.kind),
             self_lookup=environment.self_lookup,
@@ -95,7 +95,7 @@ async def assembled(
             clients=clients,
             hooks=hooks,
             clock=clock,
-            _sources=[
+            sources=[
                 source_kind.open(name, source_settings, surroundings)
                 for name, (source_kind, source_settings) in config.sources.items()
             ],
