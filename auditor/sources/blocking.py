@@ -1,7 +1,7 @@
 """Reads a source whose calls block: in a thread, a batch at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -22,20 +22,29 @@ class BlockingSource:
     """The environments that there are."""
     where: str
     """The place, for a message."""
-    tokens: Callable[[Intake], Iterator[StoredToken]]
+    tokens: Callable[[Intake], Generator[StoredToken, None, None]]
     """Starts a reading: yields what the intake made of each value. It may block, and raises nothing."""
 
     def environments(self) -> Sequence[str]:
         """Return the environments that the settings name."""
         return self.declared
 
-    async def read(self) -> AsyncIterator[Sequence[StoredToken]]:
+    async def read(self) -> AsyncGenerator[Sequence[StoredToken], None]:
         """Yield every stored token, then raise ``SourceError`` where anything was wrong."""
         intake = Intake(self.name, self.settings, self.configured)
         tokens = self.tokens(intake)
-        # A pull that is cancelled ends in its thread; the iterator, and the file it has open, go with its last user.
-        while batch := await asyncio.to_thread(_pull, tokens):
-            yield batch
+        is_pulling = False
+        try:
+            while True:
+                is_pulling = True
+                batch = await asyncio.to_thread(_pull, tokens)
+                is_pulling = False
+                if not batch:
+                    break
+                yield batch
+        finally:
+            if not is_pulling:  # a pull that was cancelled goes on in its thread, and lets go of the file at its end
+                tokens.close()
         intake.finish(self.where)
 
 

@@ -1,7 +1,7 @@
 """A command that prints tokens: age, sops, pass, the client of any vault."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self
 
@@ -64,7 +64,7 @@ class CommandSource:
         """Return the environment of the settings; empty where only the output tells."""
         return () if self.settings.environment is None else (self.settings.environment,)
 
-    async def read(self) -> AsyncIterator[Sequence[StoredToken]]:
+    async def read(self) -> AsyncGenerator[Sequence[StoredToken], None]:
         """Run the program and yield what it prints; its output is never shown, since it may hold secrets."""
         settings, surroundings = self.settings, self.surroundings
         command = f"command {settings.command[0]}"

@@ -1,7 +1,7 @@
 """CSV files with a header, one token a row."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -40,7 +40,7 @@ class CsvSettings(SourceSettings):
 
 
 def _open(name: str, settings: CsvSettings, surroundings: Surroundings) -> Source:
-    def tokens(intake: Intake) -> Iterator[StoredToken]:
+    def tokens(intake: Intake) -> Generator[StoredToken, None, None]:
         for path in matching(settings.path, surroundings.directory):
             for value, environment, place in _rows(path, settings, intake):
                 token = intake.token(value, environment, place)

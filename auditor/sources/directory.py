@@ -1,7 +1,7 @@
 """A directory of files with one token each: systemd credentials, mounted Kubernetes secrets."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -39,7 +39,7 @@ def _open(name: str, settings: DirectorySettings, surroundings: Surroundings) ->
     else:
         directory = absolute(settings.path, surroundings.directory)
 
-    def tokens(intake: Intake) -> Iterator[StoredToken]:
+    def tokens(intake: Intake) -> Generator[StoredToken, None, None]:
         if directory is None:
             intake.problem(
                 "$CREDENTIALS_DIRECTORY",

@@ -1,7 +1,7 @@
 """Dotenv files: ``NAME=value`` lines as shells and containers read them."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final, Literal
 
@@ -39,7 +39,7 @@ class DotenvSettings(SourceSettings):
 def _open(name: str, settings: DotenvSettings, surroundings: Surroundings) -> Source:
     is_wanted = matcher(settings.variables) if settings.variables else None
 
-    def tokens(intake: Intake) -> Iterator[StoredToken]:
+    def tokens(intake: Intake) -> Generator[StoredToken, None, None]:
         for path in matching(settings.path, surroundings.directory):
             for variable, value, place in _variables(path, intake):
                 if is_wanted(variable) if is_wanted else public_id_of(value.strip()):

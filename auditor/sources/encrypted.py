@@ -1,6 +1,6 @@
 """The encrypted store in auditor's own database, which ``auditor tokens`` fills."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -34,7 +34,7 @@ class EncryptedSource:
         """Return nothing: each entry tells."""
         return ()
 
-    async def read(self) -> AsyncIterator[Sequence[StoredToken]]:
+    async def read(self) -> AsyncGenerator[Sequence[StoredToken], None]:
         """Decrypt and yield every entry; one that does not decrypt is a problem.
 
         Raises ``StoreUnavailable`` where the database goes away.

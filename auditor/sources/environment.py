@@ -1,6 +1,6 @@
 """Environment variables of the auditor's own process."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -26,7 +26,7 @@ class EnvironmentVariablesSettings(SourceSettings):
 def _open(name: str, settings: EnvironmentVariablesSettings, surroundings: Surroundings) -> Source:
     is_wanted = matcher(settings.variables)
 
-    def tokens(intake: Intake) -> Iterator[StoredToken]:
+    def tokens(intake: Intake) -> Generator[StoredToken, None, None]:
         for variable, value in sorted(surroundings.environ.items()):
             if is_wanted(variable):
                 token = intake.token(value, settings.environment, f"env:{variable}")

@@ -1,6 +1,6 @@
 """JSON documents and JSON lines."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -48,7 +48,7 @@ class JsonSettings(SourceSettings):
 def _open(name: str, settings: JsonSettings, surroundings: Surroundings) -> Source:
     steps = None if settings.token_field is None else settings.token_field.split(".")
 
-    def tokens(intake: Intake) -> Iterator[StoredToken]:
+    def tokens(intake: Intake) -> Generator[StoredToken, None, None]:
         for path in matching(settings.path, surroundings.directory):
             for document, place in _documents(path, settings, intake):
                 for value, environment, pointer in found_in(document, steps, settings.environment_field):
@@ -85,9 +85,12 @@ def _documents(path: Path, settings: JsonSettings, intake: Intake) -> Iterator[t
 def _decoded(text: str | bytes, place: str, intake: Intake) -> Iterator[tuple[Json, str]]:
     try:
         document: Json = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        reason = error if isinstance(error, msgspec.DecodeError) else "nested too deeply"
-        intake.problem(place, f"is not JSON: {reason}")
+    except msgspec.DecodeError as error:
+        intake.problem(place, f"is not JSON: {error}")
+    except UnicodeDecodeError:
+        intake.problem(place, "is not JSON: not UTF-8")
+    except RecursionError:
+        intake.problem(place, "is not JSON that can be read: nested too deeply")
     else:
         yield document, place
 

@@ -1,6 +1,6 @@
 """Files with one token a line."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final, Literal
 
 from auditor.model.token import StoredToken
@@ -25,7 +25,7 @@ class PlainSettings(SourceSettings):
 
 
 def _open(name: str, settings: PlainSettings, surroundings: Surroundings) -> Source:
-    def tokens(intake: Intake) -> Iterator[StoredToken]:
+    def tokens(intake: Intake) -> Generator[StoredToken, None, None]:
         for path in matching(settings.path, surroundings.directory):
             for number, line in lines(path, intake):
                 if line.lstrip().startswith("#"):

@@ -1,7 +1,8 @@
 from pathlib import Path
 
 import pytest
-from reading import Write
+
+from tests.sources.reading import Write
 
 
 @pytest.fixture

@@ -27,13 +27,13 @@ def source(
     kind: str,
     directory: Path,
     *,
-    environ: Mapping[str, str] | None = None,
+    process_environ: Mapping[str, str] | None = None,
     vault: Vault | None = None,
     **settings: Any,
 ) -> Source:
     """Open a source as the configuration would."""
     member = kinds()[kind]
-    surroundings = Surroundings(directory, environ or {}, ENVIRONMENTS, vault)
+    surroundings = Surroundings(directory, process_environ or {}, ENVIRONMENTS, vault)
     return member.open("stored", member.settings.model_validate({"type": kind, **settings}), surroundings)
 
 
@@ -53,5 +53,5 @@ async def found(opened: Source) -> dict[str, tuple[str, str]]:
     """Read a source that has nothing wrong: place → environment and value."""
     tokens, problem = await read(opened)
     assert problem == ""
-    assert {token.location.source for token in tokens} == {"stored"}
+    assert all(token.location.source == "stored" for token in tokens)
     return {token.location.place: (token.environment, token.secret.reveal()) for token in tokens}
