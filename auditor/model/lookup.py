@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     @property
     def is_evidence(self) -> bool:
         """Whether this outcome says something about the token itself."""
-        return self is Outcome.FOUND or self is Outcome.MISSING
+        return self is _FOUND or self is _MISSING
 
     @property
     def is_failure(self) -> bool:
@@ -39,7 +39,11 @@ class Outcome(StrEnum):
         return not self.is_evidence and self is not Outcome.REFUSED
 
 
-class TokenMetadata(msgspec.Struct, frozen=True):
+_FOUND = Outcome.FOUND  # read for every token, and looking a member up on its class is slow
+_MISSING = Outcome.MISSING
+
+
+class TokenMetadata(msgspec.Struct, frozen=True, gc=False):
     """The provider's ``ApiToken`` object, names in snake_case, v1 and v2 alike. Instants are aware and UTC."""
 
     id: str
@@ -61,7 +65,7 @@ class TokenMetadata(msgspec.Struct, frozen=True):
     additional_metadata: dict[str, str] = {}
 
 
-class Lookup(msgspec.Struct, frozen=True):
+class Lookup(msgspec.Struct, frozen=True, gc=False):
     """The end of one lookup, after its retries."""
 
     outcome: Outcome
@@ -75,7 +79,7 @@ class Lookup(msgspec.Struct, frozen=True):
     attempts: int = 1
 
 
-class Observation(msgspec.Struct, frozen=True):
+class Observation(msgspec.Struct, frozen=True, gc=False):
     """What an evident lookup (found or missing) said of a stored token, and when, with what the store knows of it."""
 
     environment: str

@@ -5,7 +5,7 @@ import msgspec
 from auditor.model.secret import Secret
 
 
-class Location(msgspec.Struct, frozen=True, order=True):
+class Location(msgspec.Struct, frozen=True, gc=False, order=True):
     """Where a stored token was found: the source's name and a place inside it. Never holds a secret."""
 
     source: str
@@ -16,7 +16,7 @@ class Location(msgspec.Struct, frozen=True, order=True):
         return f"{self.source}: {self.place}"
 
 
-class StoredToken(msgspec.Struct, frozen=True):
+class StoredToken(msgspec.Struct, frozen=True, gc=False):
     """One secret found at one place, for one environment; the same secret at two places is two of these."""
 
     environment: str

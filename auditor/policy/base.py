@@ -74,7 +74,7 @@ class Feeds(msgspec.Struct, frozen=True):
         return f'no feed "{name}" is configured; name its file under [feeds] of the policy'
 
 
-class Context(msgspec.Struct, frozen=True):
+class Context(msgspec.Struct, frozen=True, gc=False):
     """What a check may know beside the observation."""
 
     now: datetime

@@ -8,7 +8,7 @@ import msgspec
 from auditor.model.finding import Resolution, Severity, Transition, Violation
 
 
-class KnownFinding(msgspec.Struct, frozen=True):
+class KnownFinding(msgspec.Struct, frozen=True, gc=False):
     """A finding as the database holds it before an observation."""
 
     id: int
@@ -20,7 +20,7 @@ class KnownFinding(msgspec.Struct, frozen=True):
     evidence: dict[str, Any]
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """What happens to one finding. Without a transition only its words or evidence are brought up to date."""
 
     transition: Transition | None

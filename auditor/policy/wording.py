@@ -30,9 +30,9 @@ def counted(count: int, noun: str) -> str:
 
 def day(instant: datetime) -> str:
     """Return an instant's day in UTC: ``2026-03-31``."""
-    return f"{instant:%Y-%m-%d}"
+    return instant.isoformat()[:10]
 
 
 def minute(instant: datetime) -> str:
     """Return an instant to the minute in UTC: ``2026-03-31 08:15 UTC``."""
-    return f"{instant:%Y-%m-%d %H:%M} UTC"
+    return instant.isoformat(" ", "minutes")[:16] + " UTC"

@@ -120,7 +120,9 @@ async def take_slot(connection: Connection, environment: int, slot: datetime) ->
         slot,
     )
     await connection.execute(
-        "delete from schedule_slot where environment_id = $1 and slot < $2::timestamptz - interval '30 days'", environment, slot
+        "delete from schedule_slot where environment_id = $1 and slot < $2::timestamptz - interval '30 days'",
+        environment,
+        slot,
     )
     return bool(taken)
 

@@ -14,7 +14,7 @@ _UNIT: Final = "\x1f"
 _RECORD: Final = "\x1e"
 
 
-class Enrolment(msgspec.Struct, frozen=True):
+class Enrolment(msgspec.Struct, frozen=True, gc=False):
     """A stored token as the sources gave it, with every place that one batch met it at."""
 
     fingerprint: bytes
@@ -24,7 +24,7 @@ class Enrolment(msgspec.Struct, frozen=True):
     tags: frozenset[str]
 
 
-class KnownToken(msgspec.Struct, frozen=True):
+class KnownToken(msgspec.Struct, frozen=True, gc=False):
     """What the store holds of a token from earlier sweeps."""
 
     id: int
@@ -38,7 +38,7 @@ class KnownToken(msgspec.Struct, frozen=True):
     """Lookups running without evidence."""
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """One token's part of a batch, to be written."""
 
     enrolment: Enrolment
@@ -110,17 +110,22 @@ async def record(
 
     Nothing of a token is written but its lookup where nothing changed.
     """
-    ids = await _insert_new(connection, environment, batch)
+    ids = await _insert_new(connection, sweep, environment, [entry for entry in batch if entry.known is None])
     identities: list[tuple[int, str]] = []
+    met_before: list[tuple[KnownToken, Recorded]] = []
     for entry in batch:
         known = entry.known
-        identities.append((known.id, known.label) if known else ids[entry.enrolment.fingerprint])
-    await _relabel(connection, environment, batch, identities)
-    numbered = [(identity[0], entry) for identity, entry in zip(identities, batch, strict=True)]
-    await _update_known(connection, numbered)
-    await _insert_changes(connection, sweep, numbered)
-    await _insert_uses(connection, numbered)
-    await _upsert_lookups(connection, sweep, numbered)
+        if known is None:
+            identities.append(ids[entry.enrolment.fingerprint])
+            continue
+        label = known.label if known.label == entry.label else await _relabel(connection, environment, known, entry)
+        identities.append((known.id, label))
+        met_before.append((known, entry))
+    if met_before:
+        await _update_known(connection, met_before)
+        await _insert_changes(connection, sweep, met_before)
+        await _insert_uses(connection, met_before)
+        await _update_lookups(connection, sweep, met_before)
     return identities
 
 
@@ -244,53 +249,74 @@ def _values(observation: Observation | None) -> tuple[object, ...]:
     )
 
 
+_STATE: Final = """
+case t.outcome when 'missing' then '{}'::jsonb else jsonb_strip_nulls(jsonb_build_object(
+    'id', t.returned_id, 'name', t.name, 'owner', t.owner, 'enabled', t.enabled,
+    'personal_access_token', t.personal_access_token, 'creation_date', t.creation_date,
+    'modified_date', t.modified_date, 'expiration_date', t.expiration_date, 'scopes', to_jsonb(t.scopes),
+    'additional_metadata', t.additional_metadata)) end
+"""
+"""What a change keeps of a row ``t`` of ``token``: the fields of ``TokenMetadata`` less its use, as JSON."""
+
 _INSERT: Final = f"""
 with offered as (
     select o.*, row_number() over (partition by label order by fingerprint) as copy
-    from unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], {_arrays(8)})
-        as o (fingerprint, label, public_id, places, tags, first_seen_at, {_NAMES})
+    from unnest($3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::text[], $10::text[],
+                {_arrays(11)})
+        as o (fingerprint, label, public_id, places, tags, at, lookup_outcome, lookup_reason, {_NAMES})
+), t as (
+    insert into token (environment_id, fingerprint, label, public_id, places, tags, first_seen_at, {_NAMES})
+    select $1, o.fingerprint,
+        -- Two secrets can claim one public id, one a damaged copy; the later one is told apart by its fingerprint.
+        case when o.copy > 1 or exists (select 1 from token k where k.environment_id = $1 and k.label = o.label)
+            then o.label || '~' || left(encode(o.fingerprint, 'hex'), 8) else o.label end,
+        o.public_id, string_to_array(o.places, E'\\x1e'), string_to_array(o.tags, E'\\x1e'), o.at,
+        {", ".join(map(_value, _COLUMNS))}
+    from offered o
+    returning *
+), change as (
+    insert into token_change (token_id, at, sweep_id, outcome, state)
+    select t.id, t.changed_at, $2, t.outcome, {_STATE} from t where t.outcome is not null
+), use as (
+    insert into token_use (token_id, observed_at, used_at, ip_address)
+    select t.id, t.changed_at, t.last_used_date, t.last_used_ip_address from t where t.last_used_date is not null
+), looked as (
+    insert into lookup (token_id, sweep_id, at, outcome, reason, evident_at, misses, failures)
+    select t.id, $2, o.at, o.lookup_outcome, o.lookup_reason, t.changed_at,
+        (t.outcome is not distinct from 'missing')::integer, (t.outcome is null)::integer
+    from t join offered o on o.fingerprint = t.fingerprint
 )
-insert into token (environment_id, fingerprint, label, public_id, places, tags, first_seen_at, {_NAMES})
-select $1, o.fingerprint,
-    -- Two secrets can claim one public id, one of them a damaged copy; the later one is told apart by its fingerprint.
-    case when o.copy > 1 or exists (select 1 from token t where t.environment_id = $1 and t.label = o.label)
-        then o.label || '~' || left(encode(o.fingerprint, 'hex'), 8) else o.label end,
-    o.public_id, string_to_array(o.places, E'\\x1e'), string_to_array(o.tags, E'\\x1e'), o.first_seen_at,
-    {", ".join(map(_value, _COLUMNS))}
-from offered o
-returning id, fingerprint, label
+select id, fingerprint, label from t
 """  # noqa: S608 -- constants of this module
 
 
 async def _insert_new(
-    connection: Connection, environment: int, batch: Sequence[Recorded]
+    connection: Connection, sweep: int, environment: int, new: Sequence[Recorded]
 ) -> dict[bytes, tuple[int, str]]:
-    new = [entry for entry in batch if entry.known is None]
+    """Make the rows of tokens that were never met before, with their first change, use and lookup."""
     if not new:
         return {}
     rows = await connection.fetch(
         _INSERT,
         environment,
+        sweep,
         [entry.enrolment.fingerprint for entry in new],
         [entry.label for entry in new],
         [entry.enrolment.public_id for entry in new],
         [_RECORD.join(map(_place, sorted(entry.enrolment.locations))) for entry in new],
         [_RECORD.join(sorted(entry.enrolment.tags)) for entry in new],
         [entry.lookup.at for entry in new],
+        [entry.lookup.outcome.value for entry in new],
+        [entry.lookup.reason for entry in new],
         *_columns([entry.observation for entry in new]),
     )
     return {row["fingerprint"]: (row["id"], row["label"]) for row in rows}
 
 
-async def _relabel(
-    connection: Connection, environment: int, batch: Sequence[Recorded], identities: list[tuple[int, str]]
-) -> None:
-    """Give tokens that went by a fingerprint the id that a lookup told; rare, so one statement each."""
-    for position, entry in enumerate(batch):
-        known = entry.known
-        if known is None or known.label == entry.label:
-            continue
-        label = await connection.fetchval(
+async def _relabel(connection: Connection, environment: int, known: KnownToken, entry: Recorded) -> str:
+    """Give a token that went by its fingerprint the id that a lookup told; rare, so one statement each."""
+    return str(
+        await connection.fetchval(
             """
             update token set label = case
                 when exists (select 1 from token t where t.environment_id = $1 and t.label = $3)
@@ -301,7 +327,7 @@ async def _relabel(
             known.id,
             entry.label,
         )
-        identities[position] = (known.id, label)
+    )
 
 
 _UPDATE: Final = f"""
@@ -311,11 +337,11 @@ where t.id = o.id
 """  # noqa: S608 -- constants of this module
 
 
-async def _update_known(connection: Connection, batch: Sequence[tuple[int, Recorded]]) -> None:
+async def _update_known(connection: Connection, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
     moved = [
-        (number, entry.observation, entry.is_changed)
-        for number, entry in batch
-        if entry.known is not None and entry.observation is not None and (entry.is_changed or entry.is_used)
+        (known.id, entry.observation, entry.is_changed)
+        for known, entry in batch
+        if entry.observation is not None and (entry.is_changed or entry.is_used)
     ]
     if not moved:
         return
@@ -327,64 +353,50 @@ async def _update_known(connection: Connection, batch: Sequence[tuple[int, Recor
     await connection.execute(_UPDATE, [number for number, _observation, _is_changed in moved], *columns)
 
 
-async def _insert_changes(connection: Connection, sweep: int, batch: Sequence[tuple[int, Recorded]]) -> None:
-    changed = [(number, entry.observation) for number, entry in batch if entry.is_changed and entry.observation]
+async def _insert_changes(connection: Connection, sweep: int, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
+    changed = [known.id for known, entry in batch if entry.is_changed]
     if changed:
         await connection.execute(
-            """
+            f"""
             insert into token_change (token_id, at, sweep_id, outcome, state)
-            select token_id, at, $1, outcome, state::jsonb
-            from unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::text[]) as c (token_id, at, outcome, state)
+            select t.id, t.changed_at, $1, t.outcome, {_STATE} from token t where t.id = any ($2::bigint[])
             on conflict (token_id, at) do update set outcome = excluded.outcome, state = excluded.state
-            """,
+            """,  # noqa: S608 -- a constant of this module
             sweep,
-            [number for number, _observation in changed],
-            [observation.at for _number, observation in changed],
-            [observation.outcome.value for _number, observation in changed],
-            [_state(observation) for _number, observation in changed],
+            changed,
         )
 
 
-async def _insert_uses(connection: Connection, batch: Sequence[tuple[int, Recorded]]) -> None:
-    used = [
-        (number, entry.observation.at, entry.observation.metadata)
-        for number, entry in batch
-        if entry.is_used and entry.observation is not None and entry.observation.metadata is not None
-    ]
+async def _insert_uses(connection: Connection, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
+    used = [(known.id, entry.lookup.at) for known, entry in batch if entry.is_used]
     if used:
         await connection.execute(
             """
             insert into token_use (token_id, observed_at, used_at, ip_address)
-            select * from unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::text[])
+            select t.id, o.at, t.last_used_date, t.last_used_ip_address
+            from unnest($1::bigint[], $2::timestamptz[]) as o (id, at) join token t on t.id = o.id
             on conflict do nothing
             """,
-            [number for number, _at, _token in used],
-            [at for _number, at, _token in used],
-            [token.last_used_date for _number, _at, token in used],
-            [token.last_used_ip_address for _number, _at, token in used],
+            [number for number, _at in used],
+            [at for _number, at in used],
         )
 
 
-async def _upsert_lookups(connection: Connection, sweep: int, batch: Sequence[tuple[int, Recorded]]) -> None:
+async def _update_lookups(connection: Connection, sweep: int, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
     await connection.execute(
         """
-        insert into lookup as l (token_id, sweep_id, at, outcome, reason, evident_at, misses, failures)
-        select token_id, $1, at, outcome, reason,
-            case when outcome in ('found', 'missing') then at end,
-            (outcome = 'missing')::integer,
-            (outcome not in ('found', 'missing'))::integer
+        update lookup l set sweep_id = $1, at = o.at, outcome = o.outcome, reason = o.reason,
+            evident_at = case when o.outcome in ('found', 'missing') then o.at else l.evident_at end,
+            misses = case o.outcome when 'missing' then l.misses + 1 when 'found' then 0 else l.misses end,
+            failures = case when o.outcome in ('found', 'missing') then 0 else l.failures + 1 end
         from unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::text[]) as o (token_id, at, outcome, reason)
-        on conflict (token_id) do update set sweep_id = excluded.sweep_id, at = excluded.at,
-            outcome = excluded.outcome, reason = excluded.reason,
-            evident_at = coalesce(excluded.evident_at, l.evident_at),
-            misses = case excluded.outcome when 'missing' then l.misses + 1 when 'found' then 0 else l.misses end,
-            failures = case when excluded.outcome in ('found', 'missing') then 0 else l.failures + 1 end
+        where l.token_id = o.token_id
         """,
         sweep,
-        [number for number, _entry in batch],
-        [entry.lookup.at for _number, entry in batch],
-        [entry.lookup.outcome.value for _number, entry in batch],
-        [entry.lookup.reason for _number, entry in batch],
+        [known.id for known, _entry in batch],
+        [entry.lookup.at for _known, entry in batch],
+        [entry.lookup.outcome.value for _known, entry in batch],
+        [entry.lookup.reason for _known, entry in batch],
     )
 
 
@@ -441,14 +453,6 @@ def locations_of(places: Sequence[str]) -> tuple[Location, ...]:
 
 def _place(location: Location) -> str:
     return f"{location.source}{_UNIT}{location.place}"
-
-
-def _state(observation: Observation) -> str:
-    """What a change keeps: the metadata less its use, which ``token_use`` has."""
-    if observation.metadata is None:
-        return "{}"
-    kept = msgspec.structs.replace(observation.metadata, last_used_date=None, last_used_ip_address=None)
-    return _encode(kept)
 
 
 def _encode(value: object) -> str:

@@ -74,8 +74,8 @@ class Rotation:
     """Entries encrypted anew."""
     keys: int
     """Keys in the database wrapped anew."""
-    left: Mapping[str, int]
-    """Id of another key → how many entries are still under it, since it is not configured or still in use elsewhere."""
+    under_unknown_keys: Mapping[str, int]
+    """Id of a key that is not configured → how many entries stay under it, unreadable until it is."""
 
 
 async def open_vault(pool: Pool, keyring: Keyring, now: datetime) -> Vault:
@@ -218,8 +218,11 @@ async def rotate_key(vault: Vault) -> Rotation:
         rotated += count
     async with vault.pool.acquire() as connection:
         left = await connection.fetch(
-            "select key_id, count(*) as number from vault_entry where key_id <> $1 group by key_id order by key_id",
-            vault.keyring.current.id,
+            """
+            select key_id, count(*) as number from vault_entry where not key_id = any ($1::text[])
+            group by key_id order by key_id
+            """,
+            [vault.keyring.current.id, *vault.keyring.previous_ids],
         )
     return Rotation(rotated, keys, {row["key_id"]: row["number"] for row in left})
 

@@ -27,7 +27,7 @@ _ALERTED = frozenset({Transition.OPENED, Transition.ESCALATED, Transition.RESOLV
 log = structlog.get_logger(__name__)
 
 
-class Looked(msgspec.Struct, frozen=True):
+class Looked(msgspec.Struct, frozen=True, gc=False):
     """A token whose lookup ended."""
 
     enrolment: Enrolment
@@ -56,7 +56,7 @@ class Recorder:
         reasons = self._reasons + Counter(
             looked.lookup.reason
             for looked in batch
-            if looked.lookup.outcome is Outcome.REFUSED or looked.lookup.outcome.is_failure
+            if looked.lookup.metadata is None and not looked.lookup.outcome.is_evidence
         )
         async with connection.transaction():
             identities = await tokens.record(connection, self._sweep, self._environment, recorded)
