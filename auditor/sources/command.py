@@ -14,6 +14,8 @@ from auditor.sources.base import BATCH, EnvironmentName, Source, SourceKind, Sou
 from auditor.sources.files import LINE_LIMIT
 from auditor.sources.intake import Intake
 
+Argument = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+
 
 class CommandSettings(SourceSettings):
     """A ``[sources.NAME]`` table with ``type = "command"``: tokens are what a program prints, line by line.
@@ -24,7 +26,7 @@ class CommandSettings(SourceSettings):
 
     type: Literal["command"]
     """Which kind of source this is."""
-    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    command: Annotated[tuple[Argument, ...], Field(min_length=1)]
     """The program and its arguments; a program with a slash is found from the configuration's directory."""
     format: Literal["json", "lines"] = "json"
     """``json``: a line is an object ``{"token": "…", "environment": "…", "place": "…"}``, of which ``environment``
@@ -95,9 +97,8 @@ class CommandSource:
                     seconds_left -= time() - began
                     if batch:
                         yield batch
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "an argument or a variable holds a NUL character"
-            intake.problem(command, f"cannot be started: {reason}; install the program, or correct the command")
+        except OSError as error:
+            intake.problem(command, f"cannot be started: {error.strerror}; install the program, or correct the command")
         intake.finish(f"the output of {command}")
 
 

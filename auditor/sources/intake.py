@@ -67,11 +67,7 @@ class Intake:
 def shown(place: str) -> str:
     """Return a place as it may be stored and shown: nothing that does not print, and of a token its public id only."""
     masked = TOKEN_FORMAT.sub(r"\1.…", place)
-    return (
-        masked
-        if masked.isprintable()
-        else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in masked)
-    )
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in masked)
 
 
 def _listed(problems: Sequence[Problem], in_all: int) -> str:

@@ -140,13 +140,9 @@ async def test_leaving_early_ends_the_program(tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
-@pytest.mark.parametrize(
-    ("argv", "reason"), [(["no-such-program"], "No such file or directory"), (["true", "a\0b"], "NUL")]
-)
-async def test_program_that_cannot_start_is_named(tmp_path: Path, argv: list[str], reason: str) -> None:
-    _tokens, problem = await read(source("command", tmp_path, command=argv, environment="prod"))
-    assert problem.startswith(f"command {argv[0]}: cannot be started: ")
-    assert reason in problem
+async def test_program_that_cannot_start_is_named(tmp_path: Path) -> None:
+    _tokens, problem = await read(source("command", tmp_path, command=["no-such-program"], environment="prod"))
+    assert problem.startswith("command no-such-program: cannot be started: No such file or directory; ")
 
 
 async def test_program_that_prints_nothing_is_an_empty_source(tmp_path: Path) -> None:
@@ -155,7 +151,9 @@ async def test_program_that_prints_nothing_is_an_empty_source(tmp_path: Path) ->
     assert await found(python(tmp_path, "", environment="prod", allow_empty=True)) == {}
 
 
-@pytest.mark.parametrize("settings", [{"command": []}, {"format": "lines"}, {"timeout_seconds": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"command": []}, {"command": ["a\0b"]}, {"format": "lines"}, {"timeout_seconds": 0}]
+)
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         CommandSettings.model_validate({"type": "command", "command": ["x"], **settings})

@@ -202,12 +202,12 @@ async def test_rotation_brings_everything_under_the_current_key(database: Pool) 
 
     during = await open_vault(database, Keyring(new, [old]), NOW)
     await add(during, [NewEntry("prod", EXAMPLE)], NOW)
-    assert await rotate_key(during) == Rotation(entries=2_100, keys=1, left={})
+    assert await rotate_key(during) == Rotation(entries=2_100, keys=1, under_unknown_keys={})
 
     after = await open_vault(database, Keyring(new), NOW)
     assert await stored(after) == Counter(("prod", secret) for secret in [*(t.secret for t in tokens), EXAMPLE])
     assert after.fingerprint(EXAMPLE) == before.fingerprint(EXAMPLE)
-    assert await rotate_key(after) == Rotation(entries=0, keys=0, left={})
+    assert await rotate_key(after) == Rotation(entries=0, keys=0, under_unknown_keys={})
 
 
 async def test_entries_under_a_key_that_is_not_there_are_counted_and_left(database: Pool) -> None:
@@ -216,7 +216,7 @@ async def test_entries_under_a_key_that_is_not_there_are_counted_and_left(databa
     await add(Vault(database, Keyring(lost), opened.fingerprint), [NewEntry("prod", minted())], NOW)
     await add(opened, [NewEntry("prod", EXAMPLE)], NOW)
     rotation = await rotate_key(Vault(database, Keyring(new, [old]), opened.fingerprint))
-    assert rotation == Rotation(entries=1, keys=1, left={lost.id: 1})
+    assert rotation == Rotation(entries=1, keys=1, under_unknown_keys={lost.id: 1})
 
 
 async def test_rotation_stops_at_an_entry_that_was_moved_and_changes_nothing_of_its_batch(database: Pool) -> None:
