@@ -1,6 +1,6 @@
 """What a source is."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Generic, Protocol, TypeVar
@@ -44,7 +44,7 @@ class Source(Protocol):
         """Return the environments that this source says its tokens are for; empty: it learns them by reading."""
         ...
 
-    def read(self) -> AsyncIterator[Sequence[StoredToken]]:
+    def read(self) -> AsyncGenerator[Sequence[StoredToken], None]:
         """Yield every stored token, in batches of at most ``BATCH``.
 
         Raises ``SourceError`` where a place, or an entry in it, cannot be read, naming it and the mend. It does so at

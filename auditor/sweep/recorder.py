@@ -45,6 +45,7 @@ class Recorder:
         self._environment = environment
         self._sweep = sweep
         self._reasons: Counter[str] = Counter()
+        self._log = log.bind(environment=subject.name)
         self.transitions: Counter[Transition] = Counter()
 
     async def record(self, connection: Connection, batch: Sequence[Looked]) -> None:
@@ -198,10 +199,9 @@ class Recorder:
         self.transitions[change.transition] += 1
         violation = change.violation
         is_bad_news = change.transition not in {Transition.RESOLVED, Transition.EASED}
-        tell = log.warning if is_bad_news and violation.severity.rank >= Severity.HIGH.rank else log.info
+        tell = self._log.warning if is_bad_news and violation.severity.rank >= Severity.HIGH.rank else self._log.info
         tell(
             f"finding_{change.transition.value}",
-            environment=self._subject.name,
             token=label,
             rule=violation.rule_id,
             severity=violation.severity.value,

@@ -7,7 +7,7 @@ recording. At most a few batches of tokens are in memory, however many the sourc
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 import structlog
@@ -209,8 +209,9 @@ class _Sweep:
 
     async def _enrol_source(self, source: Source) -> None:
         try:
-            async for batch in source.read():
-                await self._enrol_batch(source.name, batch)
+            async with aclosing(source.read()) as batches:
+                async for batch in batches:
+                    await self._enrol_batch(source.name, batch)
         except SourceError as error:
             self._source_problems[source.name] = str(error)
             log.warning("source_unread", environment=self._subject.name, source=source.name, problem=str(error))

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,7 +67,7 @@ class MadeUpSource:
     def environments(self) -> Sequence[str]:
         return ("bench",)
 
-    async def read(self) -> AsyncIterator[Sequence[StoredToken]]:
+    async def read(self) -> AsyncGenerator[Sequence[StoredToken], None]:
         for start in range(0, self._size, BATCH):
             yield [
                 StoredToken("bench", Secret(secret_of(number)), Location(self.name, f"line {number}"))

@@ -1,7 +1,7 @@
 """A simulated environment, a source in memory and a policy, joined to a subject of a sweep."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 
@@ -39,7 +39,7 @@ class ListSource:
     def environments(self) -> Sequence[str]:
         return sorted({token.environment for token in self._tokens})
 
-    async def read(self) -> AsyncIterator[Sequence[StoredToken]]:
+    async def read(self) -> AsyncGenerator[Sequence[StoredToken], None]:
         for start in range(0, len(self._tokens), self._batch):
             yield self._tokens[start : start + self._batch]
         if self._breaks:
