@@ -9,12 +9,13 @@ answer about one, whoever sent it. Unknown fields and scopes are tolerated: the 
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from auditor.model.lookup import TokenMetadata
 
+T = TypeVar("T")
 Api = Literal["v1", "v2"]
 """Which lookup an environment offers."""
 
@@ -60,7 +61,6 @@ class _V1(msgspec.Struct, rename="camel", gc=False):
 
 class _ErrorBody(msgspec.Struct):
     code: int
-    message: str = ""
 
 
 class _Envelope(msgspec.Struct):
@@ -78,25 +78,23 @@ def decode(api: Api, body: bytes) -> TokenMetadata:
     Raises ``MalformedAnswer`` where the body is not the API's. Characters that no database can hold (NUL, half of
     a surrogate pair) are replaced by U+FFFD; dates become UTC.
     """
-    read = _DECODERS[api]
     try:
-        try:
-            return read(body)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError:
-            mended = _SURROGATE.sub(_mend, body)
-            if mended == body:
-                raise
-            return read(mended)
-    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError) as error:
-        raise MalformedAnswer(_kind_of(body, error)) from None
+        return _mending(_DECODERS[api], body)
+    except msgspec.ValidationError as error:
+        # msgspec names types and the path only, never a value.
+        raise MalformedAnswer(f"answer does not fit the API: {error}") from None
+    except OverflowError:
+        raise MalformedAnswer("answer holds a date outside of the years 1 to 9999") from None
+    except RecursionError:
+        raise MalformedAnswer("answer is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise MalformedAnswer(_kind_of(body)) from None
 
 
 def error_code(body: bytes) -> int | None:
     """Return the code in the API's own error envelope, or None where the body is something else."""
     try:
-        return _decode_envelope(body).error.code
+        return _mending(_decode_envelope, body).error.code
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -141,6 +139,16 @@ def _from_v1(body: bytes) -> TokenMetadata:
 _DECODERS: Final[Mapping[Api, Callable[[bytes], TokenMetadata]]] = {"v1": _from_v1, "v2": _from_v2}
 
 
+def _mending(read: Callable[[bytes], T], body: bytes) -> T:
+    """Read JSON; where it cannot be read, try again with halves of surrogate pairs replaced."""
+    try:
+        return read(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return read(_SURROGATE.sub(_mend, body))
+
+
 def _mend(match: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if match[1] else match[0]
 
@@ -175,14 +183,11 @@ def _storable_or_none(text: str | None) -> str | None:
     return None if text is None else _storable(text)
 
 
-def _kind_of(body: bytes, error: Exception) -> str:
-    """Say what is wrong with a body without repeating any of it."""
-    start = body[:200].lstrip().lower()
+def _kind_of(body: bytes) -> str:
+    """Say what a body is that is not JSON, without repeating any of it."""
+    start = body[:200].lstrip()
     if not start:
         return "empty answer"
     if start.startswith(b"<"):
         return "an HTML page instead of the API's answer (a proxy or a login page?)"
-    if isinstance(error, msgspec.ValidationError):
-        # msgspec names types and the path only, never a value.
-        return f"answer does not fit the API: {error}"
     return "answer is not JSON, or was cut short"

@@ -6,8 +6,9 @@ ever part of a URL, a reason or a log line. Redirects are not followed: they wou
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
@@ -19,6 +20,7 @@ import structlog
 from yarl import URL
 
 from auditor.dynatrace.answer import Api, MalformedAnswer, decode, error_code
+from auditor.dynatrace.pace import Pace
 from auditor.dynatrace.settings import EnvironmentSettings
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.lookup import Lookup, Outcome
@@ -42,12 +44,11 @@ stamina.instrumentation.set_on_retry_hooks(())
 class _Passing(Exception):
     """A failure that may pass: worth another attempt. Carries how the lookup ends when there is none left."""
 
-    def __init__(self, outcome: Outcome, reason: str, status: int | None = None, wait_seconds: float | None = None):
-        super().__init__(reason)
-        self.outcome = outcome
-        self.reason = reason
-        self.status = status
+    def __init__(self, lookup: Lookup, wait_seconds: float | None = None) -> None:
+        super().__init__(lookup.reason)
+        self.lookup = lookup
         self.wait_seconds = wait_seconds
+        """How long the environment asked to be left alone; None where it did not say."""
 
 
 class Client:
@@ -67,7 +68,18 @@ class Client:
         self._clock = clock
         self._url = URL(settings.url + _PATHS[settings.api])
         self._proxy = URL(settings.proxy) if settings.proxy else None
-        self._pace = _Pace(settings.requests_per_second)
+        # Not the session's: those go to a proxy, too, before there is any TLS.
+        self._headers = {
+            "Authorization": f"Api-Token {credential.reveal()}",
+            "Content-Type": "application/json; charset=utf-8",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "auditor",
+        }
+        self._pace = Pace(settings.requests_per_second)
+        self._departure = asyncio.Lock()
+        self._closed: tuple[datetime, Outcome, str] | None = None
+        """Until when the environment asked to be left alone, where that is too long to wait, and in which answer."""
         self._timeout = aiohttp.ClientTimeout(
             total=settings.total_timeout_seconds,
             sock_connect=settings.connect_timeout_seconds,
@@ -81,20 +93,16 @@ class Client:
             trust = trusting(self._ca_file) if self._ca_file else True
         except OSError as error:
             raise ConfigError(
-                Problem(f"environments.{self.name}.ca_file", f"{self._ca_file} cannot be used: {name_of(error)}")
+                Problem(
+                    f"environments.{self.name}.ca_file",
+                    f"{self._ca_file} cannot be used: {name_of(error)}; name a PEM file of certificates",
+                )
             ) from error
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self.concurrency, ssl=trust, ttl_dns_cache=60),
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            headers={
-                "Authorization": f"Api-Token {self.credential.reveal()}",
-                "Content-Type": "application/json; charset=utf-8",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                "User-Agent": "auditor",
-            },
         )
         return self
 
@@ -107,7 +115,8 @@ class Client:
     async def lookup(self, secret: Secret) -> Lookup:
         """Look one token up and return how that ended, after retries of what may pass.
 
-        429, 5xx, broken connections and truncated answers are tried again, ``Retry-After`` obeyed up to a minute.
+        429, 5xx, broken connections and truncated answers are tried again. ``Retry-After`` is obeyed: up to a minute
+        by waiting, else by giving up, and then nothing is sent before that time and ``attempts`` can be 0.
         """
         try:
             return await self._attempt(secret, 1)
@@ -132,27 +141,50 @@ class Client:
                         raise first
                     return await self._attempt(secret, number)
         except _Passing as last:
-            return self._ended(last.outcome, last.reason, last.status, number)
+            return last.lookup
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, secret: Secret, number: int) -> Lookup:
         assert self._session is not None, "the client is opened with async with"
-        await self._pace.wait()
+        await self._depart(number)
         body = msgspec.json.encode({"token": secret.reveal()})
         try:
-            async with self._session.post(self._url, data=body, allow_redirects=False, proxy=self._proxy) as response:
+            async with self._session.post(
+                self._url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
+            ) as response:
                 content = await _read(response)
+        except aiohttp.ConnectionTimeoutError:
+            raise self._passing(Outcome.UNREACHABLE, "timed out while connecting", number) from None
         except TimeoutError:
             raise self._passing(Outcome.UNREACHABLE, "timed out", number) from None
         except aiohttp.ClientPayloadError:
             raise self._passing(Outcome.MALFORMED, "answer was cut short", number) from None
         except aiohttp.ClientConnectorCertificateError as error:
-            return self._ended(Outcome.UNREACHABLE, f"certificate refused: {error.certificate_error}", None, number)
+            return self._ended(Outcome.UNREACHABLE, f"certificate refused: {_flaw(error)}", None, number)
+        except aiohttp.ClientHttpProxyError as error:
+            raise self._passing(Outcome.UNREACHABLE, f"proxy refused: HTTP {error.status}", number) from None
         except aiohttp.ClientResponseError:
             raise self._passing(Outcome.MALFORMED, "answer is not HTTP", number) from None
+        except aiohttp.ServerDisconnectedError:
+            raise self._passing(Outcome.UNREACHABLE, "connection closed without an answer", number) from None
         except (aiohttp.ClientError, OSError) as error:
             raise self._passing(Outcome.UNREACHABLE, f"no connection: {name_of(error)}", number) from None
         return self._judge(response, content, number)
+
+    async def _depart(self, number: int) -> None:
+        """Wait until a request may leave; one waits for its place and the others for it, so that few wake up."""
+        if self._seconds_to_wait(number):
+            async with self._departure:
+                while seconds := self._seconds_to_wait(number):  # noqa: ASYNC110 -- it is time that it waits for
+                    await asyncio.sleep(seconds)
+
+    def _seconds_to_wait(self, number: int) -> float:
+        if self._closed is not None:
+            until, outcome, reason = self._closed
+            if self._clock() < until:
+                raise self._passing(outcome, f"not attempted: {reason}", number - 1, None, _RETRY_AFTER_LIMIT + 1)
+            self._closed = None
+        return self._pace.take(asyncio.get_running_loop().time())
 
     def _judge(self, response: aiohttp.ClientResponse, content: bytes | None, number: int) -> Lookup:
         status = response.status
@@ -161,7 +193,7 @@ class Client:
         if content is None:
             return self._ended(Outcome.MALFORMED, f"answer is larger than {ANSWER_LIMIT} bytes", status, number)
         if status == HTTPStatus.OK:
-            if response.headers.get("Content-Encoding", "identity") != "identity":
+            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                 return self._ended(Outcome.MALFORMED, "answer is compressed, which was not asked for", status, number)
             try:
                 metadata = decode(self._api, content)
@@ -175,48 +207,35 @@ class Client:
             by = "the API" if is_ours else "something before the API (a proxy?)"
             return self._ended(Outcome.REFUSED, f"HTTP {status} from {by}", status, number)
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-            return self._ended(Outcome.MALFORMED, f"HTTP {status}: redirects are not followed", status, number)
+            return self._ended(
+                Outcome.MALFORMED, f"HTTP {status}: redirects are not followed; is url right?", status, number
+            )
         by = "" if is_ours else ", not in the API's error format (is url right?)"
         return self._ended(Outcome.MALFORMED, f"HTTP {status}{by}", status, number)
 
     def _refusal_that_passes(self, response: aiohttp.ClientResponse, number: int) -> _Passing:
         status = response.status
-        wait_seconds = retry_after_seconds(response.headers.get("Retry-After"), self._clock())
-        if wait_seconds is not None and wait_seconds <= _RETRY_AFTER_LIMIT:
-            self._pace.pause(wait_seconds)  # the environment asked; it means every lookup, not just this one
         outcome = Outcome.THROTTLED if status == HTTPStatus.TOO_MANY_REQUESTS else Outcome.UNREACHABLE
-        return self._passing(outcome, f"HTTP {status}", number, status, wait_seconds)
+        reason = f"HTTP {status}"
+        now = self._clock()
+        wait_seconds = retry_after_seconds(response.headers.get("Retry-After"), now)
+        # What the environment asked for holds for every lookup, not just for this one.
+        if wait_seconds is not None and wait_seconds > _RETRY_AFTER_LIMIT:
+            until = now + timedelta(seconds=wait_seconds)
+            reason += f", asks to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
+            self._closed = (until, outcome, reason)
+        elif wait_seconds is not None:
+            self._pace.pause(asyncio.get_running_loop().time(), wait_seconds)
+        return self._passing(outcome, reason, number, status, wait_seconds)
 
     def _passing(
         self, outcome: Outcome, reason: str, number: int, status: int | None = None, wait_seconds: float | None = None
     ) -> _Passing:
         log.debug("lookup_attempt_failed", environment=self.name, reason=reason, attempt=number)
-        return _Passing(outcome, reason, status, wait_seconds)
+        return _Passing(self._ended(outcome, reason, status, number), wait_seconds)
 
     def _ended(self, outcome: Outcome, reason: str, status: int | None, number: int) -> Lookup:
         return Lookup(outcome, self._clock(), None, reason, status, number)
-
-
-class _Pace:
-    """When the next request may leave: the operator's ceiling, and pauses that the environment asked for."""
-
-    def __init__(self, requests_per_second: float | None) -> None:
-        self._interval = 1 / requests_per_second if requests_per_second else 0.0
-        self._next = 0.0
-
-    async def wait(self) -> None:
-        """Return when a request may leave, and take its place."""
-        if self._next == 0.0 and self._interval == 0.0:
-            return
-        now = asyncio.get_running_loop().time()
-        leave_at = max(now, self._next)
-        self._next = leave_at + self._interval
-        if leave_at > now:
-            await asyncio.sleep(leave_at - now)
-
-    def pause(self, seconds: float) -> None:
-        """Let no further request leave before ``seconds`` have passed."""
-        self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:
@@ -239,3 +258,9 @@ def _next_wait(failure: Exception) -> bool | float:
     if failure.wait_seconds is None:
         return True
     return failure.wait_seconds if failure.wait_seconds <= _RETRY_AFTER_LIMIT else False
+
+
+def _flaw(error: aiohttp.ClientConnectorCertificateError) -> str:
+    """Say what is wrong with a certificate: ``self-signed certificate``, ``certificate has expired``."""
+    cause = error.certificate_error
+    return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else name_of(cause)

@@ -1,7 +1,8 @@
 """What the configuration says of one environment."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from yarl import URL
@@ -10,18 +11,22 @@ from auditor.credentials.reference import SecretReference
 from auditor.dynatrace.answer import Api
 from auditor.outbound import ProxyUrl, is_loopback
 
+_API_PATH: Final = re.compile(r"/api(/v[12](/.*)?)?/*$")
+_NOT_IN_A_URL: Final = re.compile(r"[\s{}<>*]")
+
 
 def _base_url(text: str) -> str:
     try:
         url = URL(text)
-    except ValueError as error:
-        raise ValueError(f"not a URL: {error}") from error
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError("url must be like https://abc12345.live.dynatrace.com")
-    if url.user or url.password or url.query_string or url.fragment:
-        raise ValueError("url must be the environment's base, without user, query or fragment")
-    if url.path.rstrip("/").endswith(("/api", "/api/v1", "/api/v2")):
-        raise ValueError("url must be the environment's base, without /api")
+        is_one = url.scheme in {"http", "https"} and url.host and not _NOT_IN_A_URL.search(text)
+    except ValueError:  # not told further: it may quote a part of a password
+        is_one = False
+    if not is_one:
+        raise ValueError("must be a URL like https://abc12345.live.dynatrace.com")
+    if url.user or url.password or "?" in text or "#" in text:
+        raise ValueError("must be the environment's base URL, without user, query or fragment")
+    if _API_PATH.search(url.path):
+        raise ValueError("must be the environment's base URL, without /api and what follows it")
     return text.rstrip("/")
 
 
@@ -43,14 +48,16 @@ class EnvironmentSettings(BaseModel):
     requests_per_second: float | None = Field(
         default=None, gt=0, description="Ceiling of requests a second; none when absent"
     )
-    connect_timeout_seconds: float = Field(default=10, gt=0, le=300)
-    read_timeout_seconds: float = Field(default=20, gt=0, le=300)
+    connect_timeout_seconds: float = Field(
+        default=10, gt=0, le=300, description="For making a connection, TLS included"
+    )
+    read_timeout_seconds: float = Field(default=20, gt=0, le=300, description="Between two pieces of an answer")
     total_timeout_seconds: float = Field(default=30, gt=0, le=600, description="For one request, all parts of it")
     attempts: int = Field(default=4, ge=1, le=20, description="Requests for one lookup, the first included")
     ca_file: Path | None = Field(
         default=None, description="PEM file of the authorities to trust instead of the system's"
     )
-    proxy: ProxyUrl | None = None
+    proxy: ProxyUrl | None = Field(default=None, description="HTTP proxy to go through, without a password")
     allow_http: bool = Field(default=False, description="Permit plain HTTP, to this machine only")
     self_lookup: bool = Field(
         default=False,
@@ -62,4 +69,6 @@ class EnvironmentSettings(BaseModel):
         url = URL(self.url)
         if url.scheme == "http" and not (self.allow_http and is_loopback(url.host)):
             raise ValueError(f"url must be https (got {self.url}); set allow_http = true only for loopback")
+        if url.scheme == "http" and self.proxy is not None:
+            raise ValueError("url must be https where a proxy is set: over http the proxy would read every token")
         return self
