@@ -1,5 +1,6 @@
 """The errors that a caller can act on, under one root, each with the exit code that a program ends with."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -65,3 +66,17 @@ class DeliveryFailed(AuditorError):
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
         self.retry_after_seconds = retry_after_seconds
         super().__init__(message)
+
+
+def first_cause(group: ExceptionGroup[Exception]) -> Exception:
+    """Return the error of a group that a caller can act on: the first of ours, else the first of all."""
+    errors = list(_leaves(group))
+    return next((error for error in errors if isinstance(error, AuditorError)), errors[0])
+
+
+def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -6,13 +6,13 @@ recording. At most a few batches of tokens are in memory, however many the sourc
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 import structlog
 
-from auditor.model.errors import AuditorError, SourceError
+from auditor.model.errors import SourceError, StoreUnavailable, first_cause
 from auditor.model.lookup import Lookup, Outcome
 from auditor.model.secret import Secret
 from auditor.model.sweep import SweepStatus, SweepSummary
@@ -32,6 +32,8 @@ _UNREACHABLE_RUNNING: Final = 50
 """After so many lookups running that found nobody there, the environment is taken to be away."""
 
 _ASKED_TO_STOP: Final = "auditor was asked to stop"
+_PATIENCE_SECONDS: Final = 2.0
+"""How long lookups under way may take to end by themselves once somebody asked to stop."""
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +113,12 @@ class _Sweep:
         self._at_hand: deque[_Waiting] = deque()
         self._next_batch = asyncio.Lock()
         self._is_read_to_the_end = False
-        self._reading = asyncio.timeout(None)
+        self._reading: asyncio.Timeout | None = None
+        """Ends the reading of sources early; None while there is none."""
+        self._asking: set[asyncio.Task[None]] = set()
+        """Tasks that wait for a lookup."""
+        self._given_up: set[asyncio.Task[None]] = set()
+        """Of these, the ones whose lookup was cancelled and not the task."""
         self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue(maxsize=2)
         self._gathered: list[Looked] = []
 
@@ -144,7 +151,7 @@ class _Sweep:
                 await self._record(recorder)
                 watch.cancel()
         except ExceptionGroup as group:
-            raise _root_of(group) from group
+            raise first_cause(group) from group
         return await self._close(recorder)
 
     async def _close(self, recorder: Recorder) -> SweepSummary:
@@ -194,17 +201,28 @@ class _Sweep:
         """Stop the lookups and the reading as soon as somebody asks."""
         await self._stopping.wait()
         self._stop(_ASKED_TO_STOP)
-        self._reading.reschedule(asyncio.get_running_loop().time())
+        if self._reading is not None:
+            self._reading.reschedule(asyncio.get_running_loop().time())
+        await asyncio.sleep(_PATIENCE_SECONDS)
+        for task in self._asking:
+            self._given_up.add(task)
+            task.cancel()
 
     async def _enrol(self) -> None:
         unread = {source.name: f"not read: {_ASKED_TO_STOP}" for source in self._subject.sources}
+        reading = asyncio.timeout(0 if self._stopping.is_set() else None)
         try:
-            async with self._reading:
+            async with reading:
+                self._reading = reading
                 for source in self._subject.sources:
                     await self._enrol_source(source)
                     del unread[source.name]
         except TimeoutError:
+            if not reading.expired():
+                raise
             self._source_problems |= unread
+        finally:
+            self._reading = None
         await self._waiting.put(None)
 
     async def _enrol_source(self, source: Source) -> None:
@@ -261,6 +279,8 @@ class _Sweep:
     async def _look_up(self) -> None:
         """Look tokens up one after another until there is none left; many of these run side by side."""
         time = asyncio.get_running_loop().time
+        task = asyncio.current_task()
+        assert task is not None
         own = self._subject.client.credential if not self._subject.self_lookup else None
         while True:
             if not self._at_hand:
@@ -276,7 +296,7 @@ class _Sweep:
                     "the auditor's own token; self_lookup = true would look it up, and may move its lastUsedDate"
                 )
             else:
-                lookup = await self._subject.client.lookup(waiting.secret)
+                lookup = await self._ask(waiting.secret, task)
                 if lookup.metadata is None:
                     self._judge_failure(lookup)
                 else:
@@ -285,6 +305,20 @@ class _Sweep:
             if len(self._gathered) >= BATCH:
                 full, self._gathered = self._gathered, []
                 await self._looked.put(full)
+
+    async def _ask(self, secret: Secret, task: "asyncio.Task[None]") -> Lookup:
+        self._asking.add(task)
+        try:
+            return await self._subject.client.lookup(secret)
+        except asyncio.CancelledError:
+            if task not in self._given_up or task.uncancel():
+                raise
+            self._given_up.discard(task)
+            return Lookup(
+                Outcome.UNREACHABLE, self._subject.clock(), None, f"given up under way: {_ASKED_TO_STOP}", None, 1
+            )
+        finally:
+            self._asking.discard(task)
 
     async def _fetch_batch(self) -> bool:
         """Have a batch at hand; return False when there is no more."""
@@ -318,6 +352,8 @@ class _Sweep:
     async def _record(self, recorder: Recorder) -> None:
         async with self._pool.acquire() as connection:
             while (batch := await self._looked.get()) is not None:
+                if self._owner.is_closed():  # and its lock with it: another process may be sweeping by now
+                    raise StoreUnavailable(f'the connection that owns environment "{self._subject.name}" was lost')
                 await recorder.record(connection, batch)
                 outcomes = Counter(looked.lookup.outcome for looked in batch)
                 for outcome, number in outcomes.items():
@@ -325,17 +361,3 @@ class _Sweep:
                 self._telemetry.looked_up(
                     self._subject.name, outcomes, [looked.seconds for looked in batch if looked.lookup.attempts]
                 )
-
-
-def _root_of(group: ExceptionGroup[Exception]) -> Exception:
-    """Return the error that a caller can act on: the first of ours, else the first of all."""
-    errors = list(_leaves(group))
-    return next((error for error in errors if isinstance(error, AuditorError)), errors[0])
-
-
-def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
-    for error in group.exceptions:
-        if isinstance(error, ExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
