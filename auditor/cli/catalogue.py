@@ -2,7 +2,6 @@
 
 from difflib import get_close_matches
 
-
 from auditor.cli.session import Session
 from auditor.cli.showing import console, print_json, print_table, text
 from auditor.docs import parameters_of

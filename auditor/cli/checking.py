@@ -1,12 +1,15 @@
 """``auditor check``: validates what can be without network and database; with --connect tries those too."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from auditor.cli import exits
-from auditor.cli.session import Session, now, run_loop
+from auditor.cli.session import Session, located, now, run_loop
 from auditor.cli.showing import console, text
-from auditor.config.assembly import Assembly, assembled
+from auditor.config.assembly import Assembly, assembled, client_of
 from auditor.config.feeds import read_feeds
+from auditor.config.keys import keyring_of
 from auditor.config.load import Config
 from auditor.config.references import references_of
 from auditor.dynatrace.client import Client
@@ -21,31 +24,70 @@ _PROBE: Final = "dt0c01.ST2EY72KQINMH574WMNVI7YN.G3DFPBEJYMODIDAEX454M7YWBUVEFOW
 def check(session: Session, *, connect: bool) -> int:
     """Return 0 when all is well, 3 when a connection failed; raises ``ConfigError`` with every problem of the files."""
     config = session.load()
-    run_loop(_check_files(session, config))
-    out = console()
+    with located(config):
+        run_loop(_check_files(session, config))
     document = config.document
-    out.print(
-        f"{config.path}: good: {len(document.environments)} environments, {len(config.sources)} sources, "
-        f"{len(config.hooks)} hooks, {len(document.schedules)} schedules, policy {config.policy.name}"
+    console().print(
+        text(
+            f"{config.path}: good: {len(document.environments)} environments, {len(config.sources)} sources, "
+            f"{len(config.hooks)} hooks, {len(document.schedules)} schedules, policy {config.policy.name}"
+        )
     )
-    if not connect:
-        return exits.OK
-    return run_loop(_connect(session, config))
+    return run_loop(_connect(session, config)) if connect else exits.OK
 
 
 async def _check_files(session: Session, config: Config) -> None:
-    """Resolve every secret that needs no program, and read the feeds."""
+    """Read the feeds, resolve every secret that needs no program, and see that it fits its use."""
     _feeds, problems = read_feeds(config.policy.feeds, config.policy_directory)
     resolver = session.resolver(config)
+    unfit: set[str] = set()
+    """The places whose use cannot be tried: their secret is missing, or a program would have to be run for it."""
     for place, reference in references_of(config):
-        if reference.command is not None:
-            continue
         try:
-            await resolver.resolve(reference, place)
+            if reference.command is None:
+                await resolver.resolve(reference, place)
+                continue
         except ConfigError as error:
             problems.extend(error.problems)
+        unfit.add(place)
+
+    async def attempt(place: str, use: Callable[[], Awaitable[None]]) -> None:
+        if any(_is_within(other, place) for other in unfit):
+            return
+        try:
+            await use()
+        except ConfigError as error:
+            problems.extend(error.problems)
+
+    await attempt("encryption", partial(_try_keys, session, config))
+    for name in config.document.environments:
+        await attempt(f"environments.{name}", partial(_try_client, session, config, name))
+    for name in config.hooks:
+        await attempt(f"hooks.{name}", partial(_try_hook, session, config, name))
     if problems:
         raise ConfigError(*problems)
+
+
+def _is_within(place: str, table: str) -> bool:
+    """Whether a key stands in a table."""
+    return place.startswith(f"{table}.")
+
+
+async def _try_keys(session: Session, config: Config) -> None:
+    encryption = config.document.encryption
+    if encryption.key is not None:  # else the key is auditor's own, and made on first use
+        await keyring_of(encryption, resolver=session.resolver(config), state=session.state)
+
+
+async def _try_client(session: Session, config: Config, name: str) -> None:
+    async with await client_of(config, name, session.resolver(config), now):
+        """Opening it reads its files and sends nothing."""
+
+
+async def _try_hook(session: Session, config: Config, name: str) -> None:
+    kind, settings = config.hooks[name]
+    hook = await kind.open(name, settings, session.resolver(config))
+    await hook.close()
 
 
 async def _connect(session: Session, config: Config) -> int:
@@ -60,7 +102,7 @@ async def _connect(session: Session, config: Config) -> int:
             failures = [await _try_environment(assembly.clients[name]) for name in names]
             failures += [await _try_source(assembly, name) for name in config.sources]
     for failure in filter(None, failures):
-        out.print(text(f"failed: {failure}"))
+        console(errors=True).print(text(f"auditor: {failure}"))
     return exits.FAILED if any(failures) else exits.OK
 
 

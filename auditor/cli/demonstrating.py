@@ -1,12 +1,13 @@
 """``auditor demo``: plays the demo and says what is seen."""
 
-import asyncio
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from auditor.cli import exits
+from auditor.cli.reporting import destination
 from auditor.cli.session import Session, now, run_loop
 from auditor.cli.showing import console, print_table, severity, text
 from auditor.cli.sweeping import print_account
@@ -21,38 +22,57 @@ _SHOWN = 12
 
 def demo(session: Session, directory: Path | None, output: Path) -> int:
     """Play the demo in a directory, or in one that is removed again."""
+    with destination(output) as report:
+        if directory is not None:
+            _make_room(directory)
+            run_loop(_play(session, directory.resolve(), report))
+        else:
+            temporary = Path(tempfile.mkdtemp(prefix="auditor-demo-"))
+            try:
+                run_loop(_play(session, temporary, report))
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    out = console()
+    out.print(text(f"Report: {output.resolve()}"))
     if directory is not None:
-        if directory.exists() and any(directory.iterdir()):
-            raise ConfigError(Problem(str(directory), "is not empty; name a directory that does not exist yet"))
-        directory.mkdir(parents=True, exist_ok=True)
-        run_loop(_play(session, directory.resolve(), output))
-        console().print(f"\nThe demo's configuration, sources, database and log are in {directory}.")
-    else:
-        temporary = Path(tempfile.mkdtemp(prefix="auditor-demo-"))
-        try:
-            run_loop(_play(session, temporary, output))
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        out.print(text(f"\nThe demo's configuration, sources, database and log are in {directory}."))
     _say_what_next()
     return exits.OK
 
 
-async def _play(session: Session, directory: Path, output: Path) -> None:
-    out = console()
+def _make_room(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        is_empty = not any(directory.iterdir())
+    except OSError as error:
+        raise ConfigError(
+            Problem(str(directory), f"cannot be made: {error.strerror}; choose another --directory")
+        ) from error
+    if not is_empty:
+        raise ConfigError(Problem(str(directory), "is not empty; name a directory that does not exist yet"))
+
+
+async def _play(session: Session, directory: Path, report: TextIO) -> None:
     with (directory / "auditor.log").open("w", encoding="utf-8") as log_file:
         configure("json", session.log_level or "info", log_file, environ=session.environ)
-        out.print("Setting up three simulated environments, six sources and an embedded PostgreSQL …")
-        async with staged(directory, now=now(), environ=session.environ) as demo_:
-            _title("First sweep")
-            _show(await demo_.sweep())
-            _title("A day passes")
-            for sentence in demo_.let_a_day_pass():
-                out.print(text(f"  {sentence}"))
-            _title("Second sweep: what changed")
-            _show(await demo_.sweep())
-            await demo_.report(formats()["html"], output)
-            _show_alerts(demo_)
-        out.print(f"Report: {await asyncio.to_thread(output.resolve)}")
+        try:
+            await _show_acts(session, directory, report)
+        finally:  # the file is closed; what goes wrong from here on is for standard error
+            session.configure_log("info", "auto")
+
+
+async def _show_acts(session: Session, directory: Path, report: TextIO) -> None:
+    console().print("Setting up three simulated environments, six sources and an embedded PostgreSQL …")
+    async with staged(directory, now=now(), environ=session.environ) as demo_:
+        _title("First sweep")
+        _show(await demo_.sweep())
+        _title("A day passes")
+        for sentence in demo_.let_a_day_pass():
+            console().print(text(f"  {sentence}"))
+        _title("Second sweep: what changed")
+        _show(await demo_.sweep())
+        await demo_.report(formats()["html"], report)
+        _show_alerts(demo_)
 
 
 def _title(words: str) -> None:

@@ -8,3 +8,5 @@ USAGE: Final = 2
 FAILED: Final = 3
 INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as shells count."""
+TERMINATED: Final = 143
+"""The same for SIGTERM."""

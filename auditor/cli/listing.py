@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import msgspec
 
-from auditor.cli.session import Session, now, run_loop
-from auditor.cli.showing import console, print_json, print_table, severity, text
+from auditor.cli.session import Session, now, require_known, run_loop
+from auditor.cli.showing import cell, console, is_text, print_json, print_table, severity, text
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.finding import Finding, Severity
 from auditor.policy.registry import rules as catalogue
@@ -40,10 +40,7 @@ def findings(
 
 async def _read(session: Session, wanted: Filter) -> list[Finding]:
     config = session.load()
-    unknown = [name for name in wanted.environments if name not in config.document.environments]
-    if unknown:
-        known = ", ".join(config.document.environments)
-        raise ConfigError(Problem("--environment", f'unknown environment "{unknown[0]}"; configured are {known}'))
+    require_known(config, wanted.environments, "--environment")
     async with session.database(config) as pool, pool.acquire() as connection, connection.transaction():
         return [finding async for batch in store.read(connection, wanted) for finding in batch]
 
@@ -60,11 +57,11 @@ def _print(found: Sequence[Finding]) -> None:
                 severity(finding.severity.value),
                 finding.rule_id,
                 finding.environment,
-                text(finding.label),
-                text(finding.token_name or ""),
-                text(finding.owner or ""),
+                cell(finding.label),
+                cell(finding.token_name or ""),
+                cell(finding.owner or ""),
                 f"{finding.opened_at:%Y-%m-%d}",
-                text(finding.message if finding.status == "open" else f"{finding.status}: {finding.message}"),
+                cell(finding.message if finding.status == "open" else f"{finding.status}: {finding.message}"),
             )
             for finding in found
         ),
@@ -87,6 +84,8 @@ def show(session: Session, key: str, *, as_json: bool) -> int:
 
 async def _show(session: Session, key: str) -> tuple[Finding, Sequence[Event]] | None:
     config = session.load()
+    if not is_text(key):
+        return None
     async with session.database(config) as pool, pool.acquire() as connection:
         return await store.show(connection, key)
 

@@ -1,7 +1,9 @@
 """``auditor``: options that every command takes, the commands, and what an error looks like."""
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -276,25 +278,76 @@ def _finish(exit_code: int) -> None:
 
 def start() -> None:
     """Run the command line and end the process with its exit code."""
+    exit_code = _run()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _give_up_output(error)
+        exit_code = exits.FAILED
+    sys.exit(exit_code)
+
+
+def _run() -> int:
+    """Run the command that was asked for, and turn whatever ends it into an exit code."""
     try:
         app()
-    except AuditorError as error:
-        _complain(error)
-        sys.exit(error.exit_code)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else exits.OK
     except KeyboardInterrupt:
-        sys.exit(exits.INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output has enough; without this, the interpreter complains at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(exits.FAILED)
+        return exits.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 -- the last to hear of it; told with its traceback
+        return _failed(error)
+    return exits.OK
+
+
+def _failed(error: Exception) -> int:
+    known = _known_in(error)
+    if known is not None:
+        _complain(known)
+        return known.exit_code
+
+    import structlog
+
+    from auditor.cli.showing import OutputLost
+    from auditor.log import configure
+
+    if isinstance(error, OutputLost):
+        _give_up_output(error.why)
+        return exits.FAILED
+    if not structlog.is_configured():  # else the traceback would go out as it is, secrets and all
+        configure(environ=os.environ)
+    structlog.get_logger(__name__).critical("unexpected_error", exc_info=error)
+    _say(f"unexpected error: {type(error).__name__}; this is a defect of auditor, please report it with the traceback")
+    return exits.FAILED
+
+
+def _known_in(error: BaseException) -> AuditorError | None:
+    """Return the error that was raised on purpose, also where tasks wrapped it in groups."""
+    if isinstance(error, AuditorError):
+        return error
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return next(filter(None, map(_known_in, inner)), None)
 
 
 def _complain(error: AuditorError) -> None:
-    from auditor.redaction import redact
+    for line in map(str, error.problems) if isinstance(error, ConfigError) else (str(error),):
+        _say(line)
 
-    lines = [str(problem) for problem in error.problems] if isinstance(error, ConfigError) else [str(error)]
-    for line in lines:
-        print(f"auditor: {redact(line)}", file=sys.stderr)
+
+def _say(line: str) -> None:
+    """Print a line to standard error: one line whatever is in it, and no secret."""
+    from auditor.redaction import redact
+    from auditor.reports.outside_text import visible
+
+    with suppress(OSError):
+        print(f"auditor: {visible(redact(line))}", file=sys.stderr)
+
+
+def _give_up_output(error: OSError) -> None:
+    """Let go of standard output: without this, the interpreter would try it again at exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno != errno.EPIPE:  # else whoever read our output has enough
+        _say(f"standard output cannot be written: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TextIO
 
-from auditor.cli.session import Session, now, run_loop
-from auditor.cli.showing import console
+from auditor.cli.session import Session, now, require_known, run_loop
+from auditor.cli.showing import console, writing
 from auditor.model.errors import ConfigError, Problem
 from auditor.reports.base import Format
 from auditor.reports.reading import snapshot
@@ -33,14 +33,7 @@ async def _write(
     session: Session, wanted: Format, output: Path | None, environments: Sequence[str], resolved_days: int
 ) -> None:
     config = session.load()
-    for name in environments:
-        if name not in config.document.environments:
-            raise ConfigError(
-                Problem(
-                    "--environment",
-                    f'unknown environment "{name}"; configured are {", ".join(config.document.environments)}',
-                )
-            )
+    require_known(config, environments, "--environment")
     async with (
         session.database(config) as pool,
         snapshot(pool, now=now(), resolved_days=resolved_days, environments=environments) as (data, findings),
@@ -53,26 +46,48 @@ async def _write(
 
 @contextmanager
 def destination(output: Path | None) -> Iterator[TextIO]:
-    """Open what a report is written to. A file appears whole or not at all; its mode follows the umask."""
+    """Open what a report is written to. A file appears whole or not at all; its mode follows the umask.
+
+    Raises ``ConfigError`` where it cannot be written.
+    """
     if output is None or str(output) == "-":
-        out = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="", write_through=True)
-        try:
+        with _standard_output() as out:
             yield out
-        finally:
-            out.detach()
         return
+    target = Path(os.path.realpath(output))  # a link stays, and what it points to is replaced
     try:
-        descriptor, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+        if target.exists() and not target.is_file():  # a device or a pipe is written to, not replaced
+            with target.open("w", encoding="utf-8", newline="") as out:
+                yield out
+        else:
+            with _replacing(target) as out:
+                yield out
     except OSError as error:
         raise ConfigError(
             Problem(str(output), f"cannot be written: {error.strerror}; choose another --output")
         ) from error
+
+
+@contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    out = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="", write_through=True)
+    try:
+        with writing():
+            yield out
+    finally:
+        with suppress(OSError):  # the failure before it is the one to tell
+            out.detach()
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[TextIO]:
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     unfinished = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             yield file
         unfinished.chmod(0o666 & ~_umask())
-        unfinished.replace(output)
+        unfinished.replace(target)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise

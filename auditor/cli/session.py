@@ -2,19 +2,26 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncpg
+
+from auditor.cli import exits
 from auditor.config.database import opened
 from auditor.config.load import Config, load
 from auditor.config.places import config_path, state_directory
+from auditor.config.toml_lines import dotted, lines_of
 from auditor.credentials.reference import Resolver
 from auditor.log import LogFormat, LogLevel, configure, report_loop_error
+from auditor.model.errors import ConfigError, Problem
 from auditor.store.connection import Pool
+from auditor.store.database import translated
 
 T = TypeVar("T")
 
@@ -25,17 +32,53 @@ def now() -> datetime:
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on uvloop where it is installed, else on asyncio's own loop."""
+    """Run a coroutine to its end on uvloop where it is installed, else on asyncio's own loop.
+
+    SIGINT and SIGTERM cancel it, so that it closes what it has open. Then raises ``KeyboardInterrupt`` or, for
+    SIGTERM, ``SystemExit``.
+    """
+    is_terminated = False
 
     async def watched() -> T:
-        asyncio.get_running_loop().set_exception_handler(report_loop_error)
+        task = asyncio.current_task()
+        assert task is not None
+
+        def terminate() -> None:
+            nonlocal is_terminated
+            is_terminated = True
+            task.cancel()
+
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(report_loop_error)
+        loop.add_signal_handler(signal.SIGTERM, terminate)
         return await work
 
     try:
+        return _run(watched())
+    except asyncio.CancelledError:
+        if is_terminated:
+            raise SystemExit(exits.TERMINATED) from None
+        raise KeyboardInterrupt from None
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
         import uvloop
     except ImportError:
-        return asyncio.run(watched())
-    return uvloop.run(watched())
+        return asyncio.run(work)
+    return uvloop.run(work)
+
+
+def require_known(config: Config, environments: Iterable[str], place: str) -> None:
+    """Raise ``ConfigError``, put to a place of the command line, where an environment is not configured."""
+    known = config.document.environments
+    problems = [
+        Problem(place, f'unknown environment "{name}"; configured are {", ".join(known)}')
+        for name in environments
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError(*problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +116,33 @@ class Session:
 
     @asynccontextmanager
     async def database(self, config: Config) -> AsyncIterator[Pool]:
-        """Open the database for the length of the block."""
-        async with opened(
-            config.document.database,
-            resolver=self.resolver(config),
-            state=self.state,
-            application=f"auditor {os.getpid()}",
-        ) as pool:
-            yield pool
+        """Open the database for the length of the block; raises ``StoreUnavailable`` also where it goes away later."""
+        with located(config):
+            async with opened(
+                config.document.database,
+                resolver=self.resolver(config),
+                state=self.state,
+                application=f"auditor {os.getpid()}",
+            ) as pool:
+                try:
+                    yield pool
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+                    with translated():
+                        raise
+
+
+@contextmanager
+def located(config: Config) -> Iterator[None]:
+    """Give the problems of the block that name a key of the configuration their file and line."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(*(_located(config, problem) for problem in error.problems)) from error
+
+
+def _located(config: Config, problem: Problem) -> Problem:
+    lines = {dotted(path): line for path, line in lines_of(config.path.read_text(encoding="utf-8")).items()}
+    key = problem.place
+    while key and key not in lines:
+        key = key[: max(key.rfind("."), key.rfind("["), 0)]
+    return Problem(f"{config.path}:{lines[key]}", str(problem)) if key else problem

@@ -1,12 +1,14 @@
 """``auditor sweep``: sweeps environments once, delivers alerts, prints the account."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from auditor.alerts.deliveries import Deliveries, drain
 from auditor.cli import exits
 from auditor.cli.progress import watched
-from auditor.cli.session import Session, now, run_loop
+from auditor.cli.session import Session, now, require_known, run_loop
 from auditor.cli.showing import console, print_json, print_table, text
 from auditor.config.assembly import Assembly, assembled
 from auditor.config.load import Config
@@ -15,6 +17,7 @@ from auditor.model.finding import Severity
 from auditor.model.sweep import SweepStatus, SweepSummary
 from auditor.store import findings
 from auditor.store.connection import Pool
+from auditor.store.database import translated
 from auditor.sweep.subject import Progress
 from auditor.sweep.sweeper import sweep as sweep_environment
 
@@ -28,7 +31,10 @@ def sweep(
     deliver_seconds: float,
     as_json: bool,
 ) -> int:
-    """Sweep and return the exit code: 3 where a sweep failed or was incomplete, else 1 where ``fail_on`` is met."""
+    """Sweep and return the exit code: 3 where a sweep failed or was incomplete, else 1 where ``fail_on`` is met.
+
+    SIGINT and SIGTERM end the sweeps in order: what is under way is recorded, no alert is delivered.
+    """
     return run_loop(
         _sweep(
             session, environments, all_environments, Severity(fail_on) if fail_on else None, deliver_seconds, as_json
@@ -46,20 +52,26 @@ async def _sweep(
 ) -> int:
     config = session.load()
     names = _wanted(config, environments, all_environments)
+    stop = _Stop()
     async with (
         session.database(config) as pool,
         assembled(
             config, pool, resolver=session.resolver(config), state=session.state, clock=now, environments=names
         ) as assembly,
     ):
-        summaries = await _sweep_each(pool, assembly, names)
-        await drain(pool, Deliveries(pool, lambda: assembly.hooks, clock=now), assembly.hooks, seconds=deliver_seconds)
-        async with pool.acquire() as connection:
-            counts = await findings.count_open(connection)
+        summaries = await _sweep_each(pool, assembly, names, stop)
+        with translated():
+            if stop.exit_code is None:
+                deliveries = Deliveries(pool, lambda: assembly.hooks, clock=now)
+                await drain(pool, deliveries, assembly.hooks, seconds=deliver_seconds)
+            async with pool.acquire() as connection:
+                counts = await findings.count_open(connection)
     if as_json:
         print_json({"sweeps": summaries, "open_findings": {name: counts.get(name, {}) for name in names}})
     else:
         print_account(summaries, counts)
+    if stop.exit_code is not None:
+        return stop.exit_code
     if any(summary.status is not SweepStatus.COMPLETE for summary in summaries) or len(summaries) < len(names):
         return exits.FAILED
     return exits.FOUND if fail_on is not None and _is_met(fail_on, counts, names) else exits.OK
@@ -67,17 +79,44 @@ async def _sweep(
 
 def _wanted(config: Config, environments: Sequence[str], all_environments: bool) -> Sequence[str]:
     known = config.document.environments
-    if all_environments:
-        return list(known)
-    if not environments:
+    require_known(config, environments, "sweep")
+    if all_environments == bool(environments):
         raise ConfigError(Problem("sweep", f"name environments, or give --all; configured are {', '.join(known)}"))
-    for name in environments:
-        if name not in known:
-            raise ConfigError(Problem("sweep", f'unknown environment "{name}"; configured are {", ".join(known)}'))
-    return list(dict.fromkeys(environments))
+    return list(known) if all_environments else list(dict.fromkeys(environments))
 
 
-async def _sweep_each(pool: Pool, assembly: Assembly, names: Sequence[str]) -> list[SweepSummary]:
+class _Stop:
+    """Takes SIGINT and SIGTERM: the first asks sweeps to end in order, the next cancels the command."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.exit_code: int | None = None
+        """What the command ends with; None where nobody asked."""
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals for the length of the block; after it, they cancel."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        is_orderly = True
+
+        def ask(number: signal.Signals) -> None:
+            if is_orderly and self.exit_code is None:
+                self.exit_code = 128 + number
+                self.asked.set()
+                console(errors=True).print("Stopping: recording what is under way. Once more to stop at once.")
+            else:
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, ask, number)
+        try:
+            yield
+        finally:
+            is_orderly = False
+
+
+async def _sweep_each(pool: Pool, assembly: Assembly, names: Sequence[str], stop: _Stop) -> list[SweepSummary]:
     """Sweep environments side by side; one that another process is sweeping is passed over, and says so."""
     progress = {name: Progress(name) for name in names}
     summaries: list[SweepSummary] = []
@@ -85,13 +124,15 @@ async def _sweep_each(pool: Pool, assembly: Assembly, names: Sequence[str]) -> l
 
     async def one(name: str) -> None:
         async with at_once:
+            if stop.asked.is_set():
+                return
             subject = await asyncio.to_thread(assembly.subject, name)
             try:
-                summaries.append(await sweep_environment(pool, subject, progress=progress[name]))
+                summaries.append(await sweep_environment(pool, subject, progress=progress[name], stopping=stop.asked))
             except SweepUnderWay as error:
                 console(errors=True).print(text(f"auditor: {error}"))
 
-    with watched(progress.values()):
+    with watched(progress.values()), stop.listening():
         async with asyncio.TaskGroup() as sweeps:
             for name in names:
                 sweeps.create_task(one(name))

@@ -78,11 +78,7 @@ async def assembled(
         vault = await open_vault(pool, keyring, clock())
         clients: dict[str, Client] = {}
         for name in environments:
-            settings = config.document.environments[name]
-            if settings.ca_file is not None:
-                settings = settings.model_copy(update={"ca_file": config.directory / settings.ca_file})
-            credential = await resolver.resolve(settings.token, f"environments.{name}.token")
-            clients[name] = await stack.enter_async_context(Client(name, settings, credential, clock=clock))
+            clients[name] = await stack.enter_async_context(await client_of(config, name, resolver, clock))
         hooks: dict[str, Hook] = {}
         for name, (hook_kind, hook_settings) in config.hooks.items():
             hook = await hook_kind.open(name, hook_settings, resolver)
@@ -100,3 +96,12 @@ async def assembled(
                 for name, (source_kind, source_settings) in config.sources.items()
             ],
         )
+
+
+async def client_of(config: Config, name: str, resolver: Resolver, clock: Callable[[], datetime]) -> Client:
+    """Return an environment's client, to be opened; raises ``ConfigError`` where its token cannot be had."""
+    settings = config.document.environments[name]
+    if settings.ca_file is not None:
+        settings = settings.model_copy(update={"ca_file": config.directory / settings.ca_file})
+    credential = await resolver.resolve(settings.token, f"environments.{name}.token")
+    return Client(name, settings, credential, clock=clock)

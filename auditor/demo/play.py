@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 from auditor.alerts.deliveries import Deliveries, drain
 from auditor.config.assembly import Assembly, assembled
@@ -69,11 +70,10 @@ class Demo:
         """Change the organisation; returns what happened, in sentences."""
         return change(self._organisation)
 
-    async def report(self, wanted: Format, output: Path) -> None:
+    async def report(self, wanted: Format, out: TextIO) -> None:
         """Write the report of how things stand."""
         async with snapshot(self._pool, now=self._organisation.clock(), resolved_days=30) as (data, stream):
-            with output.open("w", encoding="utf-8", newline="") as file:
-                await wanted.write(data, stream, file)
+            await wanted.write(data, stream, out)
 
 
 @asynccontextmanager
