@@ -86,7 +86,10 @@ class Client:
         self._timeout = aiohttp.ClientTimeout(
             total=settings.total_timeout_seconds,
             sock_connect=settings.connect_timeout_seconds,
-            sock_read=settings.read_timeout_seconds,
+            # A limit for one read that is no shorter than the one for the whole would only cost.
+            sock_read=settings.read_timeout_seconds
+            if settings.read_timeout_seconds < settings.total_timeout_seconds
+            else None,
         )
         self._ca_file = settings.ca_file
         self._session: aiohttp.ClientSession | None = None
@@ -149,7 +152,8 @@ class Client:
 
     async def _attempt(self, secret: Secret, number: int) -> Lookup:
         assert self._session is not None, "the client is opened with async with"
-        await self._depart(number)
+        if self._pace.holds_up or self._closed is not None:
+            await self._depart(number)
         # A payload made here spares aiohttp from asking, for each request, what kind of thing the body is.
         body = BytesPayload(msgspec.json.encode({"token": secret.reveal()}), content_type=_JSON)
         try:

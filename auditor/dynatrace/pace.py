@@ -16,6 +16,11 @@ class Pace:
         self._interval = 1 / requests_per_second if requests_per_second else 0.0
         self._next = float("-inf")
 
+    @property
+    def holds_up(self) -> bool:
+        """Whether ``take`` must be asked: there is a ceiling, or there was a pause."""
+        return self._interval > 0 or self._next > float("-inf")
+
     def take(self, now: float) -> float:
         """Take the place of a request that leaves now and return 0, or return after how many seconds to ask again."""
         if now < self._next:

@@ -51,7 +51,7 @@ class EnvironmentSettings(BaseModel):
     connect_timeout_seconds: float = Field(
         default=10, gt=0, le=300, description="For making a connection, TLS included"
     )
-    read_timeout_seconds: float = Field(default=20, gt=0, le=300, description="Between two pieces of an answer")
+    read_timeout_seconds: float = Field(default=30, gt=0, le=300, description="Between two pieces of an answer")
     total_timeout_seconds: float = Field(default=30, gt=0, le=600, description="For one request, all parts of it")
     attempts: int = Field(default=4, ge=1, le=20, description="Requests for one lookup, the first included")
     ca_file: Path | None = Field(

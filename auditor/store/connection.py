@@ -1,6 +1,6 @@
 """What the store's functions need of a connection: the part of asyncpg that they use, typed."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -19,6 +19,8 @@ class Connection(Protocol):
     def transaction(self, *, isolation: str = ..., readonly: bool = ...) -> AbstractAsyncContextManager[None]: ...
     def cursor(self, query: str, *args: object, prefetch: int = ...) -> AsyncIterator[Row]: ...
     def is_closed(self) -> bool: ...
+    def add_termination_listener(self, callback: Callable[[object], None]) -> None: ...
+    def remove_termination_listener(self, callback: Callable[[object], None]) -> None: ...
 
 
 class Pool(Protocol):

@@ -101,6 +101,14 @@ async def pending(connection: Connection, job: Job) -> Sequence[Alert]:
     ]
 
 
+async def waiting_hooks(connection: Connection) -> Sequence[str]:
+    """Return the hooks that alerts wait for, configured or not."""
+    return [
+        row["hook"]
+        for row in await connection.fetch("select distinct hook from delivery where state = 'pending' order by 1")
+    ]
+
+
 async def note(
     connection: Connection, hook: str, alert: str, *, state: DeliveryState, answer: str, now: datetime
 ) -> None:

@@ -15,6 +15,8 @@ from auditor.store.connection import Connection, Pool
 
 CHANNEL: Final = Channel("auditor_queue")
 
+_HELD_AT_MOST: Final = 100_000
+
 # Every name is given: PgQueuer would else take names from variables such as FUNCTION or CHANNEL in the environment.
 _SETTINGS: Final = DBSettings(
     prefix="",
@@ -69,6 +71,12 @@ async def enqueue(
         on_conflict="skip",
     )
     return sum(job_id is not None for job_id in ids)
+
+
+async def release_held(connection: Connection) -> None:
+    """Queue again what failed before its worker could say why, the database being away for instance."""
+    queries = _queries(AsyncpgDriver(connection))
+    await queries.requeue_jobs([job.id for job in await queries.list_failed_jobs(limit=_HELD_AT_MOST)])
 
 
 def _queries(driver: Driver) -> Queries:

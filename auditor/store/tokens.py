@@ -1,6 +1,6 @@
 """Stored tokens: enrolment in a sweep, the latest evidence about each, its changes and its uses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -172,10 +172,8 @@ async def settle_places(
     return len(removed)
 
 
-_COLUMNS: Final = {
-    "outcome": "text",
-    "changed_at": "timestamptz",
-    "disabled_since": "timestamptz",
+_EVIDENCE: Final = {"outcome": "text", "changed_at": "timestamptz", "disabled_since": "timestamptz"}
+_METADATA: Final = {
     "returned_id": "text",
     "name": "text",
     "owner": "text",
@@ -189,9 +187,9 @@ _COLUMNS: Final = {
     "scopes": "text",
     "additional_metadata": "text",
 }
-"""The columns of ``token`` that an observation fills, with the types of the arrays that carry them."""
+"""The columns of ``token`` that a found token's metadata fill, with the types of the arrays that carry them."""
+_COLUMNS: Final = _EVIDENCE | _METADATA
 _NAMES: Final = ", ".join(_COLUMNS)
-_ABOUT_EVIDENCE: Final = frozenset({"outcome", "changed_at", "disabled_since"})
 
 
 def _value(name: str) -> str:
@@ -207,33 +205,27 @@ def _value_for_update(name: str) -> str:
     """As ``_value``, for a row that exists: a missing token keeps the metadata it last had."""
     if name == "changed_at":
         return "coalesce(o.changed_at, t.changed_at)"
-    if name in _ABOUT_EVIDENCE:
+    if name in _EVIDENCE:
         return _value(name)
     return f"case o.outcome when 'missing' then t.{name} else {_value(name)} end"
 
 
-def _arrays(first: int) -> str:
-    return ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_COLUMNS.values(), first))
+def _arrays(first: int, columns: Mapping[str, str]) -> str:
+    return ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), first))
 
 
-def _columns(observations: Sequence[Observation | None]) -> list[list[object]]:
-    """Return one list a column of ``_COLUMNS``."""
-    return [list(column) for column in zip(*map(_values, observations), strict=True)]
+def _columns(tokens: Sequence[TokenMetadata | None]) -> list[list[object]]:
+    """Return one list a column of ``_METADATA``."""
+    return [list(column) for column in zip(*map(_values, tokens), strict=True)]
 
 
-_NOTHING_KNOWN: Final = (None,) * 13 + ("", "{}")
+_NOTHING_KNOWN: Final = (None,) * (len(_METADATA) - 2) + ("", "{}")
 
 
-def _values(observation: Observation | None) -> tuple[object, ...]:
-    if observation is None:
-        return _NOTHING_KNOWN
-    token = observation.metadata
+def _values(token: TokenMetadata | None) -> tuple[object, ...]:
     if token is None:
-        return (observation.outcome.value, observation.at, observation.disabled_since, *_NOTHING_KNOWN[3:])
+        return _NOTHING_KNOWN
     return (
-        observation.outcome.value,
-        observation.at,
-        observation.disabled_since,
         token.id,
         token.name,
         token.owner,
@@ -261,9 +253,16 @@ case t.outcome when 'missing' then '{}'::jsonb else jsonb_strip_nulls(jsonb_buil
 _INSERT: Final = f"""
 with offered as (
     select o.*, row_number() over (partition by label order by fingerprint) as copy
-    from unnest($3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::text[], $10::text[],
-                {_arrays(11)})
-        as o (fingerprint, label, public_id, places, tags, at, lookup_outcome, lookup_reason, {_NAMES})
+    from (
+        select u.*, coalesce(u.special_label, u.public_id) as label,
+            case when u.lookup_outcome in ('found', 'missing') then u.lookup_outcome end as outcome,
+            case when u.lookup_outcome in ('found', 'missing') then u.at end as changed_at,
+            case when not u.enabled then u.at end as disabled_since
+        from unnest($3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::text[],
+                    $10::text[], {_arrays(11, _METADATA)})
+            as u (fingerprint, special_label, public_id, places, tags, at, lookup_outcome, lookup_reason,
+                  {", ".join(_METADATA)})
+    ) o
 ), t as (
     insert into token (environment_id, fingerprint, label, public_id, places, tags, first_seen_at, {_NAMES})
     select $1, o.fingerprint,
@@ -301,14 +300,14 @@ async def _insert_new(
         environment,
         sweep,
         [entry.enrolment.fingerprint for entry in new],
-        [entry.label for entry in new],
+        [None if entry.label == entry.enrolment.public_id else entry.label for entry in new],
         [entry.enrolment.public_id for entry in new],
         [_RECORD.join(map(_place, sorted(entry.enrolment.locations))) for entry in new],
         [_RECORD.join(sorted(entry.enrolment.tags)) for entry in new],
         [entry.lookup.at for entry in new],
         [entry.lookup.outcome.value for entry in new],
         [entry.lookup.reason for entry in new],
-        *_columns([entry.observation for entry in new]),
+        *_columns([entry.observation.metadata if entry.observation else None for entry in new]),
     )
     return {row["fingerprint"]: (row["id"], row["label"]) for row in rows}
 
@@ -332,7 +331,7 @@ async def _relabel(connection: Connection, environment: int, known: KnownToken, 
 
 _UPDATE: Final = f"""
 update token t set ({_NAMES}) = row ({", ".join(map(_value_for_update, _COLUMNS))})
-from unnest($1::bigint[], {_arrays(2)}) as o (id, {_NAMES})
+from unnest($1::bigint[], {_arrays(2, _COLUMNS)}) as o (id, {_NAMES})
 where t.id = o.id
 """  # noqa: S608 -- constants of this module
 
@@ -343,14 +342,15 @@ async def _update_known(connection: Connection, batch: Sequence[tuple[KnownToken
         for known, entry in batch
         if entry.observation is not None and (entry.is_changed or entry.is_used)
     ]
-    if not moved:
-        return
-    columns = _columns([observation for _number, observation, _is_changed in moved])
-    changed_at = columns[list(_COLUMNS).index("changed_at")]
-    for position, (_number, _observation, is_changed) in enumerate(moved):
-        if not is_changed:
-            changed_at[position] = None
-    await connection.execute(_UPDATE, [number for number, _observation, _is_changed in moved], *columns)
+    if moved:
+        await connection.execute(
+            _UPDATE,
+            [number for number, _observation, _is_changed in moved],
+            [observation.outcome.value for _number, observation, _is_changed in moved],
+            [observation.at if is_changed else None for _number, observation, is_changed in moved],
+            [observation.disabled_since for _number, observation, _is_changed in moved],
+            *_columns([observation.metadata for _number, observation, _is_changed in moved]),
+        )
 
 
 async def _insert_changes(connection: Connection, sweep: int, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
