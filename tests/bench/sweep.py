@@ -2,7 +2,8 @@
 
 ``bare`` is a plain aiohttp loop that POSTs each token and decodes the answer, nothing else. ``first`` is a sweep into
 an empty database: lookup, decode, all rules, findings, history, PostgreSQL, the log. ``second`` is the same sweep again
-with nothing changed. All three run at the same concurrency on uvloop; the rounds alternate, the medians are printed.
+with nothing changed. All three run at the same concurrency on uvloop, the sweeps on the loop as the
+command line sets it up; the rounds alternate, the medians are printed.
 
 Run: ``make bench``, or ``python tests/bench/sweep.py --tokens 50000 --rounds 3``; ``--memory`` measures peak memory
 of sweeps over 10,000 and 200,000 tokens instead, each in a process of its own.
@@ -28,6 +29,7 @@ import aiohttp
 import msgspec
 import uvloop
 
+from auditor.cli.session import run_loop
 from auditor.credentials.reference import SecretReference
 from auditor.dynatrace.answer import decode
 from auditor.dynatrace.client import Client
@@ -155,7 +157,7 @@ def compare(size: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as directory, embedded.running(Path(directory)) as address, server() as url:
         for _ in range(rounds):
             figures["bare"].append(uvloop.run(bare(url, size)))
-            (first, second), _summary = uvloop.run(whole(address, url, size, sweeps=2))
+            (first, second), _summary = run_loop(whole(address, url, size, sweeps=2))
             figures["first"].append(first)
             figures["second"].append(second)
     against = statistics.median(figures["bare"])
@@ -169,7 +171,7 @@ def compare(size: int, rounds: int) -> None:
 def peak_memory(size: int) -> None:
     """Print this process's peak resident memory after one sweep, in MiB."""
     with tempfile.TemporaryDirectory() as directory, embedded.running(Path(directory)) as address, server() as url:
-        uvloop.run(whole(address, url, size, sweeps=1))
+        run_loop(whole(address, url, size, sweeps=1))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
