@@ -1,0 +1,165 @@
+"""``auditor check``: everything that can be wrong with files, each told with its place, and nothing touched."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import CONFIGURATION, Site, run
+
+
+def test_good_configuration_passes_without_network_database_or_state(files: Site) -> None:
+    done = files.run("check")
+    assert (done.exit_code, done.err) == (0, "")
+    assert done.out == (f"{files.config}: good: 2 environments, 3 sources, 0 hooks, 0 schedules, policy test\n")
+    assert sum(environment.lookups for environment in files.simulator.environments.values()) == 0
+    assert not (files.directory / "state").exists()
+
+
+def replaced(before: str, after: str) -> Callable[[Site], None]:
+    def change(site: Site) -> None:
+        assert before in CONFIGURATION
+        site.configure(CONFIGURATION.replace(before, after))
+
+    return change
+
+
+def added(more: str) -> Callable[[Site], None]:
+    return lambda site: site.configure(more=more)
+
+
+def written(name: str, text: str, mode: int = 0o600) -> Callable[[Site], None]:
+    return lambda site: site.write(name, text).chmod(mode)
+
+
+def directory_instead(name: str) -> Callable[[Site], None]:
+    def change(site: Site) -> None:
+        (site.directory / name).unlink()
+        (site.directory / name).mkdir()
+
+    return change
+
+
+def binary(site: Site) -> None:
+    site.config.write_bytes(b"\xff\xfe[database]")
+
+
+HOOK = '[hooks.team]\ntype = "webhook"\nurl = "https://alerts.example.com/x"\nsecret = { env = "HOOK" }\n'
+"""Its secret is in the environment variable HOOK."""
+
+BROKEN = {
+    "not TOML": (written("auditor.toml", "[database\n"), r"CONFIG:1: is not TOML: .*"),
+    "not UTF-8": (binary, r"CONFIG: is not UTF-8 text; save it as UTF-8"),
+    "a directory": (directory_instead("auditor.toml"), r"CONFIG: cannot be read: Is a directory; name another .*"),
+    "unknown key": (replaced("attempts = 1", "atempts = 1"), r'CONFIG:13: .*atempts: unknown key; .*"attempts"\?'),
+    "unknown table": (added("[enviroments]"), r'CONFIG:\d+: enviroments: unknown key; did you mean "environments"\?'),
+    "missing key": (replaced('token = { file = "prod.token" }\n', ""), r"CONFIG:10: environments\.prod\.token: .*add"),
+    "wrong type": (replaced("attempts = 1", 'attempts = "many"'), r"CONFIG:13: environments\.prod\.attempts: .+"),
+    "plain http": (replaced("allow_http = true", ""), r"CONFIG:\d+: environments\.prod: url must be https .*"),
+    "a secret": (replaced('{ file = "prod.token" }', '"abc"'), r"CONFIG:12: environments\.prod\.token: a secret never"),
+    "unknown source": (replaced('"dotenv"', '"dotnev"'), r'CONFIG:\d+: sources\.deploy\.type: .*mean "dotenv"\?'),
+    "loose source": (replaced('environment = "prod"', 'environment = "prd"'), r"CONFIG:\d+: sources\.list\.env.*prod"),
+    "two times": (added('[schedules.x]\nevery = "1h"\ncron = "0 2 * * *"'), r"CONFIG:\d+: schedules\.x: .*either"),
+    "empty schedule": (added('[schedules.x]\nevery = "1h"\nenvironments = ["q*"]'), r"CONFIG:\d+: schedules\.x.*q\*.*"),
+    "unknown hook": (added('[hooks.x]\ntype = "pigeon"'), r'CONFIG:\d+: hooks\.x\.type: unknown type "pigeon".*'),
+    "no policy": (replaced('"policy.toml"', '"none.toml"'), r"DIR/none\.toml: cannot be read: No such file.*"),
+    "broken policy": (written("policy.toml", "name = 'x'\nname = \n"), r"DIR/policy\.toml:2: is not TOML: .*"),
+    "unknown rule": (
+        written("policy.toml", 'name = "x"\n[rules."DT-EXP-1"]\n'),
+        r'DIR/policy\.toml:2: rules\."?DT-EXP-1"?: .*DT-EXP-.*',
+    ),
+    "bad parameter": (
+        written("policy.toml", 'name = "x"\n[rules."DT-NET-01"]\ncidrs = ["10.0.0.0/99"]\n'),
+        r"DIR/policy\.toml:3: rules\.DT-NET-01\.cidrs.*10\.0\.0\.0/99.*",
+    ),
+    "unreadable feed": (
+        written("policy.toml", 'name = "x"\n[feeds]\nowners = "owners.txt"\n'),
+        r"DIR/owners\.txt: this feed cannot be read: No such file or directory",
+    ),
+    "no secret": (lambda site: (site.directory / "prod.token").unlink(), r"CONFIG:12: environments\.prod\.token: DIR"),
+    "open secret": (written("prod.token", "x", 0o644), r"CONFIG:12: environments\.prod\.token: .* run chmod 600 .*"),
+    "directory for a secret": (directory_instead("prod.token"), r"CONFIG:12: environments\.prod\.token: .*directory.*"),
+    "no key": (
+        written("master.key", "xyz"),
+        r"CONFIG:5: encryption\.key: must be 32 random bytes in base64 or hex; .*",
+    ),
+    "no CA file": (
+        replaced("attempts = 1", 'attempts = 1\nca_file = "ca.pem"'),
+        r"CONFIG:14: environments\.prod\.ca_file: DIR/ca\.pem cannot be used: No such file.*",
+    ),
+    "hook's secret unset": (
+        added(HOOK.replace("HOOK", "UNSET")),
+        r"CONFIG:\d+: hooks\.team\.secret: .*UNSET is empty.*",
+    ),
+    "hook's secret unfit": (added(HOOK), r"CONFIG:\d+: hooks\.team\.secret: the secret does not begin with whsec_.*"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_configuration_exits_with_2_and_names_place_and_mend(files: Site, name: str) -> None:
+    breaking, expected = BROKEN[name]
+    breaking(files)
+    done = files.run("check", HOOK="never-shown")
+    assert done.exit_code == 2
+    pattern = expected.replace("CONFIG", re.escape(str(files.config))).replace("DIR", re.escape(str(files.directory)))
+    assert [line for line in done.complaints if re.match(pattern, line)], done.err
+    assert len(done.complaints) == len(done.err.splitlines())
+    assert "never-shown" not in done.err
+
+
+def test_every_problem_is_told_at_once_each_on_its_line(files: Site) -> None:
+    files.configure(CONFIGURATION.replace("attempts = 1", "atempts = 1").replace('"plain"', '"plane"'))
+    files.write("policy.toml", 'name = "x"\n[rules."DT-EXP-1"]\n')
+    assert len(files.run("check").complaints) >= 4
+
+
+def test_places_of_missing_secrets_have_their_line_in_every_command(site: Site) -> None:
+    (site.directory / "prod.token").unlink()
+    for arguments in (("sweep", "prod"), ("check", "--connect")):
+        done = site.run(*arguments)
+        assert done.exit_code == 2
+        assert done.complaints[0].startswith(f"{site.config}:12: environments.prod.token: ")
+
+
+def test_secret_of_a_command_is_had_only_with_connect(site: Site, tmp_path: Path) -> None:
+    site.configure(CONFIGURATION.replace('{ file = "prod.token" }', '{ command = ["./token"] }'))
+    program = site.write("token", f"#!/bin/sh\ntouch {tmp_path}/ran; cat {tmp_path}/prod.token\n")
+    program.chmod(0o700)
+    assert site.run("check").exit_code == 0
+    assert not (tmp_path / "ran").exists()
+    assert site.run("check", "--connect").exit_code == 0
+    assert (tmp_path / "ran").exists()
+
+
+def test_connect_tries_database_environments_and_sources(site: Site) -> None:
+    done = site.run("check", "--connect")
+    assert done.exit_code == 0, done.err
+    assert done.out.splitlines()[1:] == [
+        "database: good",
+        "environment prod: good",
+        "environment staging: good",
+        "source list: good, 3 tokens",
+        "source deploy: good, 1 tokens",
+        "source vault: good, 0 tokens",
+    ]
+
+
+def test_connect_exits_with_3_and_tells_every_failure(site: Site) -> None:
+    site.write("staging.token", "dt0c01.unknown")
+    (site.directory / "prod.txt").unlink()
+    done = site.run("check", "--connect")
+    assert done.exit_code == 3
+    assert [line.partition(":")[0] for line in done.complaints] == ["environment staging", "source list"]
+    assert "refused: HTTP 401" in done.complaints[0]
+    assert "environment prod: good" in done.out
+
+
+def test_connect_says_that_the_database_is_away(files: Site) -> None:
+    done = files.run("check", "--connect")
+    assert done.exit_code == 3
+    assert done.complaints[0].startswith("PostgreSQL cannot be reached: ")
+
+
+def test_configuration_is_found_by_variable(files: Site) -> None:
+    assert run("check", environ=files.environ | {"AUDITOR_CONFIG": str(files.config)}).exit_code == 0

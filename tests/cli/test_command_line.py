@@ -1,0 +1,130 @@
+"""What every command has in common: help, exit codes, and how it ends when something unexpected happens."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from auditor import __version__
+from auditor.cli.main import app
+from auditor.simulator import secrets
+from tests.command_line import Site, ended, ordinary_environ, run, started
+
+NOTHING = ordinary_environ(HOME="/nonexistent")
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, command
+    for name, member in getattr(command, "commands", {}).items():
+        yield from commands(member, (*path, name))
+
+
+ALL = list(commands(get_command(app)))
+
+
+def test_every_command_of_the_design_is_there() -> None:
+    top = {path[0] for path, _command in ALL if path}
+    assert top == {"demo", "sweep", "run", "check", "tokens", "rules", "findings", "report", "version"}
+    kept = {path[1] for path, _command in ALL if path[:1] == ("tokens",) and len(path) > 1}
+    assert kept == {"import", "add", "list", "remove", "rotate-key"}
+
+
+@pytest.mark.parametrize(("path", "command"), ALL, ids=[" ".join(path) or "auditor" for path, _command in ALL])
+def test_help_names_and_explains_every_option(path: tuple[str, ...], command: Any) -> None:
+    done = run(*path, "--help", environ=NOTHING | {"COLUMNS": "400"})
+    assert (done.exit_code, done.err) == (0, "")
+    text = " ".join(done.out.split())
+    for parameter in command.params:
+        if parameter.name != "help":
+            assert parameter.help, parameter.name
+            for name in parameter.opts:
+                assert re.search(rf" {name}\b.*? {re.escape(parameter.help)}", text), name
+    for name, member in getattr(command, "commands", {}).items():
+        assert f" {name} {member.help[:40]}" in text  # the rest may be cut to fit
+
+
+def test_version_is_the_packages() -> None:
+    assert run("version", environ=NOTHING).out == f"auditor {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nosuch",),
+        ("sweep", "--nosuch"),
+        ("sweep", "--fail-on", "awful"),
+        ("--log-level", "loud", "rules"),
+        ("findings", "--resolved-days", "-1"),
+        ("tokens", "remove", "prod"),
+        ("rules", "DT-NOT-99"),
+        ("--config", "/nonexistent/auditor.toml", "check"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_why(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, environ=NOTHING)
+    assert done.exit_code == 2
+    assert done.err.strip()
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+def test_output_that_is_lost_leaves_no_traceback(tmp_path: Path) -> None:
+    def with_reader_gone(*arguments: str) -> "subprocess.Popen[bytes]":
+        process = started(*arguments, environ=NOTHING)
+        assert process.stdout is not None
+        process.stdout.close()  # before it has written anything: starting takes it longer
+        process.stdout = None
+        return process
+
+    silent = [with_reader_gone("rules"), with_reader_gone("rules", "--json")]
+    with Path("/dev/full").open("wb") as full:
+        told = started("rules", environ=NOTHING, stdout=full)
+    for done in map(ended, silent):
+        assert (done.exit_code, done.err) == (3, "")
+    done = ended(told)
+    assert done.exit_code == 3
+    assert done.err == "auditor: standard output cannot be written: No space left on device\n"
+
+
+def test_unexpected_error_exits_with_3_and_a_traceback_without_secrets(site: Site, tmp_path: Path) -> None:
+    secret = next(secrets(str(tmp_path), 1))
+    plug_in(tmp_path / "plugins", f"raise RuntimeError('it was {secret}')")
+    assert site.run("sweep", "--all").exit_code == 0
+    site.environ["PYTHONPATH"] = f"{tmp_path / 'plugins'}:{Path(__file__).parents[2]}"
+    done = ended(site.started("report", "--format", "broken"))
+    assert done.exit_code == 3
+    assert done.complaints == [
+        "unexpected error: RuntimeError; this is a defect of auditor, please report it with the traceback"
+    ]
+    (event,) = done.events
+    assert (event["event"], event["level"]) == ("unexpected_error", "critical")
+    assert event["exception"][0]["exc_type"] == "RuntimeError"
+    assert event["exception"][0]["frames"][-1]["filename"].endswith("broken_plugin.py")
+    public, _, hidden = secret.rpartition(".")
+    assert public in done.err
+    assert hidden not in done.err
+
+
+def plug_in(directory: Path, body: str) -> None:
+    """Install a report format of another package, whose writing does as the body says."""
+    (directory / "broken-1.0.dist-info").mkdir(parents=True)
+    (directory / "broken-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (directory / "broken-1.0.dist-info" / "entry_points.txt").write_text(
+        "[auditor.reports]\nbroken = broken_plugin:FORMAT\n"
+    )
+    (directory / "broken_plugin.py").write_text(
+        "class Broken:\n    name = 'broken'\n\n"
+        f"    async def write(self, data, findings, out):\n        out.write('half of it')\n        {body}\n\n"
+        "FORMAT = Broken()\n"
+    )
+
+
+def test_no_library_is_imported_before_it_is_needed() -> None:
+    listing = "import sys, auditor.cli.main; print(sorted(m for m in sys.modules if '.' not in m))"
+    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True)
+    assert not {"aiohttp", "asyncpg", "pydantic", "msgspec", "rich", "asyncio"} & set(done.stdout.split("'"))

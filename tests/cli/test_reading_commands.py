@@ -1,0 +1,201 @@
+"""``auditor findings``, ``rules`` and ``report``: what they print, as tables, as JSON and into files."""
+
+import csv
+import io
+import json
+import os
+import stat
+from pathlib import Path
+
+import html5lib
+import pytest
+
+from auditor.policy.registry import rules
+from tests.command_line import Site, ordinary_environ, run
+
+
+@pytest.fixture
+def swept(site: Site) -> Site:
+    assert site.run("sweep", "--all").exit_code == 0
+    return site
+
+
+def test_findings_are_listed_worst_first(swept: Site) -> None:
+    done = swept.run("findings")
+    header, *rows = done.out.splitlines()
+    assert header.split() == ["Severity", "Rule", "Environment", "Token", "Name", "Owner", "Since", "What"]
+    assert [row.split()[0] for row in rows[:5]] == ["high", "high", "low", "low", "low"]
+    assert "never expires" in rows[0]
+    assert rows[-1].startswith("5 findings.")
+
+
+def test_findings_as_json_have_the_documented_fields(swept: Site) -> None:
+    listed = swept.run("findings", "--json", "--environment", "prod", "--rule", "dt-exp-01").json()
+    (finding,) = listed
+    token = swept.tokens["prod"][1].token
+    assert (
+        finding
+        | {
+            "key": f"prod/{token.id}/DT-EXP-01",
+            "environment": "prod",
+            "label": token.id,
+            "rule_id": "DT-EXP-01",
+            "severity": "high",
+            "status": "open",
+            "token_name": "forever",
+            "owner": "svc-old",
+            "locations": [{"source": "list", "place": f"{swept.directory}/prod.txt:2"}],
+            "is_stored": True,
+            "resolved_at": None,
+            "resolution": None,
+            "reopenings": 0,
+        }
+        == finding
+    )
+    assert {"message", "evidence", "opened_at", "last_seen_at"} <= finding.keys()
+
+
+def test_findings_are_narrowed_and_the_resolved_ones_shown_on_demand(swept: Site) -> None:
+    assert len(swept.run("findings", "--json", "--severity", "high").json()) == 2
+    assert len(swept.run("findings", "--json", "-e", "staging").json()) == 1
+    token = swept.tokens["prod"][1].token
+    swept.in_simulator(
+        lambda: swept.worlds["prod"].change(token.id, expiration_date=swept.tokens["prod"][0].token.expiration_date)
+    )
+    assert swept.run("sweep", "prod").exit_code == 0
+    keys = {finding["key"] for finding in swept.run("findings", "--json").json()}
+    assert f"prod/{token.id}/DT-EXP-01" not in keys
+    resolved = {
+        finding["key"]: finding["status"] for finding in swept.run("findings", "--json", "--resolved-days", "1").json()
+    }
+    assert resolved[f"prod/{token.id}/DT-EXP-01"] == "resolved"
+    history = swept.run("findings", "show", f"prod/{token.id}/DT-EXP-01", "--json").json()["history"]
+    assert [event["transition"] for event in history] == ["opened", "resolved"]
+
+
+def test_no_finding_is_said_in_words_and_is_an_empty_list(site: Site) -> None:
+    assert site.run("findings").out == "No findings.\n"
+    assert site.run("findings", "--json").json() == []
+
+
+def test_finding_is_shown_with_evidence_mend_and_history(swept: Site) -> None:
+    key = f"prod/{swept.tokens['prod'][2].token.id}/DT-SCP-01"
+    done = swept.run("findings", "show", key)
+    assert done.exit_code == 0
+    rule = rules()["DT-SCP-01"]
+    for words in (key, "jane.doe", "settings.write", "prod.txt:3", rule.rationale, rule.remediation, "opened"):
+        assert words in done.out
+    document = swept.run("findings", "show", key, "--json").json()
+    assert document["finding"]["key"] == key
+    (event,) = document["history"]
+    assert {"at", "transition", "severity", "resolution", "message", "evidence", "sweep"} == event.keys()
+
+
+@pytest.mark.parametrize("key", ["", "prod", "prod/x/DT-EXP-01", "a/b/c/d/e", "prod/\udcff/DT-EXP-01", "\udcff"])
+def test_unknown_finding_exits_with_2(swept: Site, key: str) -> None:
+    done = swept.run("findings", "show", key)
+    assert (done.exit_code, done.out) == (2, "")
+    assert "no such finding" in done.complaints[0]
+
+
+def test_unknown_environment_exits_with_2(swept: Site) -> None:
+    for command in ("findings", "report"):
+        done = swept.run(command, "--environment", "prd")
+        assert (done.exit_code, done.out) == (2, "")
+        assert "prod, staging" in done.complaints[0]
+
+
+def test_rules_are_listed_and_explained_without_a_configuration() -> None:
+    environ = ordinary_environ(AUDITOR_CONFIG="/nonexistent")
+    listed = run("rules", environ=environ)
+    assert listed.exit_code == 0
+    assert [line.split()[0] for line in listed.out.splitlines()[1:]] == list(rules())
+    for rule in rules().values():
+        explained = run("rules", rule.id.lower(), environ=environ)
+        assert explained.exit_code == 0
+        assert rule.remediation in explained.out
+    documents = run("rules", "--json", environ=environ).json()
+    fields = {"id", "title", "kind", "severity", "test", "rationale", "remediation", "parameters", "controls"}
+    assert [document["id"] for document in documents] == list(rules())
+    assert all(document.keys() == fields for document in documents)
+    assert run("rules", "DT-EXP-01", "--json", environ=environ).json()["id"] == "DT-EXP-01"
+
+
+def test_unknown_rule_is_told_with_the_nearest() -> None:
+    done = run("rules", "DT-EXP-1", environ=ordinary_environ())
+    assert done.exit_code == 2
+    assert "did you mean DT-EXP-" in done.complaints[0]
+
+
+@pytest.mark.parametrize("name", ["html", "json", "csv", "csv-coverage"])
+def test_report_is_the_same_in_a_file_and_on_standard_output(swept: Site, tmp_path: Path, name: str) -> None:
+    output = tmp_path / "made report"
+    to_file = swept.run("report", "--format", name, "--output", str(output))
+    assert (to_file.exit_code, to_file.out, to_file.err) == (0, "", f"Wrote {output}.\n")
+    text = output.read_bytes().decode()
+    printed = swept.run("report", "--format", name, "-o", "-").out
+    match name:
+        case "html":
+            html5lib.HTMLParser(strict=True).parse(text)
+            assert printed.lstrip().startswith("<!doctype html>")
+        case "json":
+            assert json.loads(text) | {"made_at": ""} == json.loads(printed) | {"made_at": ""}
+            assert json.loads(text)["findings_count"] == 5
+        case "csv":
+            assert text == printed
+            assert len(list(csv.DictReader(io.StringIO(text)))) == 5
+        case _:
+            assert [row["environment"] for row in csv.DictReader(io.StringIO(text))][:1] == ["prod"]
+
+
+def test_report_of_a_file_has_the_mode_of_the_umask_and_leaves_nothing_beside(swept: Site, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    output = tmp_path / "out" / "report.html"
+    before = os.umask(0o027)
+    try:
+        assert swept.run("report", "-o", str(output)).exit_code == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(output.stat().st_mode) == 0o640
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+
+
+def test_report_of_one_environment_holds_no_other(swept: Site) -> None:
+    document = swept.run("report", "-f", "json", "-e", "staging").json()
+    assert [environment["name"] for environment in document["environments"]] == ["staging"]
+    assert {finding["environment"] for finding in document["findings"]} == {"staging"}
+
+
+def test_unknown_format_exits_with_2_and_the_nearest(swept: Site) -> None:
+    done = swept.run("report", "--format", "jsno")
+    assert (done.exit_code, done.complaints) == (2, ['--format: unknown format "jsno"; did you mean "json"?'])
+
+
+def test_output_that_cannot_be_written_exits_with_2(swept: Site, tmp_path: Path) -> None:
+    for output, reason in ((tmp_path / "none" / "report.html", "No such file or directory"), (tmp_path, "directory")):
+        done = swept.run("report", "-o", str(output))
+        assert (done.exit_code, done.out) == (2, "")
+        assert done.complaints[0].startswith(f"{output}: cannot be written: ")
+        assert reason in done.complaints[0]
+
+
+def test_existing_report_survives_a_writing_that_fails(swept: Site, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    output = tmp_path / "out" / "report.csv"
+    output.write_text("last week's")
+    done = swept.run("report", "-f", "csv", "-o", str(output), DATABASE_URL="postgresql://auditor@127.0.0.1:1/x")
+    assert done.exit_code == 3
+    done = swept.run("report", "-f", "csv", "-o", "/dev/full")
+    assert done.exit_code == 2
+    assert done.complaints == ["/dev/full: cannot be written: No space left on device; choose another --output"]
+    assert output.read_text() == "last week's"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.csv"]
+    assert not Path("/dev/full").is_file()
+
+
+def test_link_stays_and_what_it_points_to_is_replaced(swept: Site, tmp_path: Path) -> None:
+    (tmp_path / "real.csv").write_text("last week's")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    assert swept.run("report", "-f", "csv", "-o", str(tmp_path / "link.csv")).exit_code == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text().startswith("environment,severity")
