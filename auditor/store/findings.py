@@ -40,35 +40,33 @@ async def known(connection: Connection, tokens: Sequence[int]) -> Mapping[int, l
     return found
 
 
-async def apply(connection: Connection, sweep: int, changes: Sequence[tuple[int, Change]], now: datetime) -> list[int]:
-    """Write what happened to findings, each change with its token's id; return the findings' ids in the same order.
+async def apply(connection: Connection, sweep: int, changes: Sequence[tuple[int, Change]], now: datetime) -> None:
+    """Write what happened to findings, each change with its token's id.
 
     Every transition becomes a row of ``finding_event``; a change without one only renews the finding's words.
     """
     opened = [(token, change) for token, change in changes if change.known is None]
-    new = iter(await _insert(connection, opened, now))
-    ids = [change.known.id if change.known else next(new) for _token, change in changes]
-    moved = [(number, change) for number, (_token, change) in zip(ids, changes, strict=True) if change.known]
+    if opened:
+        await _open(connection, sweep, opened, now)
+    moved = [(change.known.id, change) for _token, change in changes if change.known is not None]
     if moved:
-        await _update(connection, moved, now)
-    happened = [(number, change) for number, (_token, change) in zip(ids, changes, strict=True) if change.transition]
-    if happened:
-        await _insert_events(connection, sweep, happened, now)
-    return ids
+        await _move(connection, sweep, moved, now)
 
 
-async def _insert(connection: Connection, opened: Sequence[tuple[int, Change]], now: datetime) -> list[int]:
-    if not opened:
-        return []
-    rows = await connection.fetch(
+async def _open(connection: Connection, sweep: int, opened: Sequence[tuple[int, Change]], now: datetime) -> None:
+    await connection.execute(
         """
-        insert into finding (token_id, rule_id, discriminator, severity, status, message, evidence, opened_at)
-        select token_id, rule_id, discriminator, severity, 'open', message, evidence::jsonb, $1
-        from unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) with ordinality
-            as f (token_id, rule_id, discriminator, severity, message, evidence, position)
-        order by position
-        returning id, token_id, rule_id, discriminator
+        with f as (
+            insert into finding (token_id, rule_id, discriminator, severity, status, message, evidence, opened_at)
+            select token_id, rule_id, discriminator, severity, 'open', message, evidence::jsonb, $2
+            from unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+                as o (token_id, rule_id, discriminator, severity, message, evidence)
+            returning id, severity, message, evidence
+        )
+        insert into finding_event (finding_id, sweep_id, at, transition, severity, message, evidence)
+        select f.id, $1, $2, 'opened', f.severity, f.message, f.evidence from f
         """,
+        sweep,
         now,
         [token for token, _change in opened],
         [change.violation.rule_id for _token, change in opened],
@@ -77,52 +75,36 @@ async def _insert(connection: Connection, opened: Sequence[tuple[int, Change]], 
         [change.violation.message for _token, change in opened],
         [_json(change.violation.evidence) for _token, change in opened],
     )
-    # Which row got which id is read from the row: the order of RETURNING is not promised.
-    ids = {(row[1], row[2], row[3]): row[0] for row in rows}
-    return [ids[token, change.violation.rule_id, change.violation.discriminator] for token, change in opened]
 
 
-async def _update(connection: Connection, moved: Sequence[tuple[int, Change]], now: datetime) -> None:
+async def _move(connection: Connection, sweep: int, moved: Sequence[tuple[int, Change]], now: datetime) -> None:
     await connection.execute(
         """
-        update finding f set severity = c.severity, message = c.message, evidence = c.evidence::jsonb,
+        with c as (
+            select id, transition, severity, message, evidence::jsonb as evidence, resolution
+            from unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+                as c (id, transition, severity, message, evidence, resolution)
+        ), written as (
+            insert into finding_event (finding_id, sweep_id, at, transition, severity, resolution, message, evidence)
+            select c.id, $1, $2, c.transition, c.severity, c.resolution, c.message, c.evidence
+            from c where c.transition is not null
+        )
+        update finding f set severity = c.severity, message = c.message, evidence = c.evidence,
             status = case c.transition when 'resolved' then 'resolved' when 'reopened' then 'open' else f.status end,
             resolution = case c.transition when 'resolved' then c.resolution when 'reopened' then null
                 else f.resolution end,
-            resolved_at = case c.transition when 'resolved' then $1 when 'reopened' then null else f.resolved_at end,
-            reopenings = f.reopenings + (c.transition = 'reopened')::integer
-        from unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-            as c (id, transition, severity, message, evidence, resolution)
-        where f.id = c.id
+            resolved_at = case c.transition when 'resolved' then $2 when 'reopened' then null else f.resolved_at end,
+            reopenings = f.reopenings + coalesce(c.transition = 'reopened', false)::integer
+        from c where f.id = c.id
         """,
+        sweep,
         now,
         [number for number, _change in moved],
-        [change.transition.value if change.transition else "" for _number, change in moved],
+        [change.transition.value if change.transition else None for _number, change in moved],
         [change.violation.severity.value for _number, change in moved],
         [change.violation.message for _number, change in moved],
         [_json(change.violation.evidence) for _number, change in moved],
         [change.resolution.value if change.resolution else None for _number, change in moved],
-    )
-
-
-async def _insert_events(
-    connection: Connection, sweep: int, happened: Sequence[tuple[int, Change]], now: datetime
-) -> None:
-    await connection.execute(
-        """
-        insert into finding_event (finding_id, sweep_id, at, transition, severity, resolution, message, evidence)
-        select id, $1, $2, transition, severity, resolution, message, evidence::jsonb
-        from unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-            as e (id, transition, severity, resolution, message, evidence)
-        """,
-        sweep,
-        now,
-        [number for number, _change in happened],
-        [change.transition.value for _number, change in happened if change.transition],
-        [change.violation.severity.value for _number, change in happened],
-        [change.resolution.value if change.resolution else None for _number, change in happened],
-        [change.violation.message for _number, change in happened],
-        [_json(change.violation.evidence) for _number, change in happened],
     )
 
 
