@@ -1,9 +1,10 @@
 """What ``auditor.toml`` may say: the tables and their keys."""
 
 import re
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -13,8 +14,14 @@ from auditor.credentials.reference import SecretReference
 from auditor.dynatrace.settings import EnvironmentSettings
 from auditor.outbound import is_loopback
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+T = TypeVar("T")
+
+_DURATION: Final = re.compile(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
+_LONGEST: Final = timedelta(days=366)
+_SOME_LEAP_YEAR: Final = datetime(2024, 1, 1, tzinfo=UTC)
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_PASSWORDS: Final = frozenset({"password", "sslpassword"})
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class _Table(BaseModel):
@@ -24,11 +31,12 @@ class _Table(BaseModel):
 def _without_password(text: str) -> str:
     try:
         url = URL(text)
-    except ValueError as error:
-        raise ValueError(f"not a URL: {error}") from error
-    if url.scheme not in {"postgresql", "postgres"}:
+        is_one = url.scheme in {"postgresql", "postgres"} and not url.fragment
+    except ValueError:  # not told further: it may quote a part of a password
+        is_one = False
+    if not is_one:
         raise ValueError("must be like postgresql://user@host:5432/database")
-    if url.password:
+    if url.password or _PASSWORDS & url.query.keys():
         raise ValueError('a password never stands in this file; give the whole url as { file = "…" } or { env = "…" }')
     return text
 
@@ -40,28 +48,55 @@ def _name(text: str) -> str:
 
 
 def _duration(text: str) -> str:
-    if not text or not _DURATION.fullmatch(text) or not parse_duration(text):
-        raise ValueError("must be a span such as 6h, 30m or 1d12h")
+    try:
+        span = parse_duration(text)
+    except (ValueError, OverflowError):
+        span = timedelta()
+    if not timedelta() < span <= _LONGEST:
+        raise ValueError("must be a span such as 6h, 30m or 1d12h, of a year at most")
     return text
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return a span written as ``1d12h30m15s``, any part left out."""
+    """Return a span written as ``1d12h30m15s``, any part left out; raises ``ValueError`` where it is none."""
     match = _DURATION.fullmatch(text)
-    days, hours, minutes, seconds = (int(part or 0) for part in (match.groups() if match else (0, 0, 0, 0)))
+    if match is None:
+        raise ValueError(f"not a span: {text}")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def _zone(text: str) -> str:
     try:
         ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: the name of a directory, as "Europe"
         raise ValueError(f'"{text}" is no time zone; use a name such as Europe/Vienna or UTC') from error
+    return text
+
+
+def _crontab(text: str) -> str:
+    from auditor.config.crontab import cron_times  # APScheduler takes a tenth of a second, which most can save
+
+    try:
+        times = cron_times(text, UTC)
+    except ValueError as error:
+        raise ValueError(f'"{text}" is not five crontab fields such as "0 2 * * *": {error}') from error
+    if times(_SOME_LEAP_YEAR) is None:
+        raise ValueError(f'"{text}" names a day that never comes')
     return text
 
 
 def _plain_or_reference(value: Any) -> str:
     return "plain" if isinstance(value, str) else "reference"
+
+
+def _at_least_one(mend: str) -> Callable[[dict[str, T]], dict[str, T]]:
+    def check(tables: dict[str, T]) -> dict[str, T]:
+        if not tables:
+            raise ValueError(f"there must be at least one; {mend}")
+        return tables
+
+    return check
 
 
 Name = Annotated[str, AfterValidator(_name)]
@@ -98,6 +133,7 @@ class EncryptionSettings(_Table):
     """
 
     key: SecretReference | None = None
+    """The key that encrypts."""
     previous_keys: tuple[SecretReference, ...] = ()
     """Keys that still open what was encrypted before; drop them after ``auditor tokens rotate-key``."""
 
@@ -105,14 +141,14 @@ class EncryptionSettings(_Table):
 class PolicySettings(_Table):
     """The ``[policy]`` table."""
 
-    files: tuple[Path, ...] = (Path("policies/baseline.toml"),)
+    files: tuple[Path, ...] = Field(default=(Path("policies/baseline.toml"),), min_length=1)
     """Policy files laid over one another in this order, relative to this file; the last word on a parameter wins."""
 
 
 class ScheduleSettings(_Table):
     """A ``[schedules.NAME]`` table: when which environments are swept."""
 
-    cron: str | None = None
+    cron: Annotated[str, AfterValidator(_crontab)] | None = None
     """Five fields as in crontab(5): ``0 2 * * *``."""
     every: Duration | None = None
     """A span between sweeps instead of a calendar: ``6h``."""
@@ -127,13 +163,6 @@ class ScheduleSettings(_Table):
     def _has_one_time(self) -> Self:
         if (self.cron is None) == (self.every is None):
             raise ValueError('a schedule has either cron = "…" or every = "…"')
-        if self.cron is not None:
-            from apscheduler.triggers.cron import CronTrigger
-
-            try:
-                CronTrigger.from_crontab(self.cron)
-            except ValueError as error:
-                raise ValueError(f'cron = "{self.cron}" is not five crontab fields: {error}') from error
         return self
 
 
@@ -143,7 +172,7 @@ def _listen(text: str) -> str:
             raise ValueError("unix: needs the path of a socket")
         return text
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) < 65_536:
+    if not host or not _PORT.fullmatch(port) or not 0 <= int(port) < 65_536:
         raise ValueError("must be HOST:PORT such as 127.0.0.1:9464, or unix:/run/auditor/http.sock")
     return text
 
@@ -171,6 +200,7 @@ class LogSettings(_Table):
     """The ``[log]`` table."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
     format: Literal["auto", "json", "console"] = "auto"
     """``auto``: colours on a terminal, JSON elsewhere."""
 
@@ -179,14 +209,30 @@ class AuditorDocument(_Table):
     """The whole of ``auditor.toml``. Sources and hooks are checked by their own types."""
 
     database: DatabaseSettings = DatabaseSettings()
+    """Where auditor keeps what it knows."""
     encryption: EncryptionSettings = EncryptionSettings()
-    environments: dict[Name, EnvironmentSettings] = Field(min_length=1)
+    """The key of the encrypted store."""
+    environments: Annotated[
+        dict[Name, EnvironmentSettings],
+        AfterValidator(_at_least_one('add [environments.NAME] with url = "https://…" and token = { file = "…" }')),
+    ] = Field(default={}, validate_default=True)
     """One table an environment, by name."""
-    sources: dict[Name, dict[str, Any]] = Field(min_length=1)
+    sources: Annotated[
+        dict[Name, dict[str, Any]],
+        AfterValidator(
+            _at_least_one(
+                'add [sources.NAME] with type = "plain", path = "…" and environment = "NAME", or of another type'
+            )
+        ),
+    ] = Field(default={}, validate_default=True)
     """One table a source, by name; ``type`` says of which kind."""
     policy: PolicySettings = PolicySettings()
+    """Which rules apply to which tokens."""
     schedules: dict[Name, ScheduleSettings] = {}
+    """When ``auditor run`` sweeps; one table a schedule, by name."""
     hooks: dict[Name, dict[str, Any]] = {}
     """One table a hook, by name; ``type`` says of which kind."""
     web: WebSettings = WebSettings()
+    """Health, readiness and metrics of ``auditor run``."""
     log: LogSettings = LogSettings()
+    """What is logged, and how."""

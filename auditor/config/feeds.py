@@ -28,9 +28,10 @@ def read_feeds(paths: FeedPaths, directory: Path) -> tuple[Feeds, list[Problem]]
         path = directory / name
         try:
             return parse(path)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-            problem = Problem(str(path), f"this feed cannot be read: {reason}")
+        except OSError as error:
+            problem = Problem(str(path), f"this feed cannot be read: {error.strerror}; correct the path or its mode")
+        except UnicodeDecodeError:
+            problem = Problem(str(path), "this feed is not UTF-8 text; save it as UTF-8")
         except _BadRow as error:
             problem = Problem(f"{path}:{error.line}", str(error))
         problems.append(problem)
@@ -61,12 +62,16 @@ def _owners(path: Path) -> frozenset[str]:
 
 def _instants(path: Path, key: str, value: str, fold: Callable[[str], str]) -> dict[str, datetime]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return {fold(name): at for name, at in _rows(csv.DictReader(file), key, value)}
+        reader = csv.DictReader(file, strict=True)  # else a quote that is never closed would swallow what follows
+        try:
+            return {fold(name): at for name, at in _rows(reader, key, value)}
+        except csv.Error as error:
+            raise _BadRow(reader.line_num + 1, f"is not CSV: {error}; see the quotes") from None
 
 
 def _rows(reader: "csv.DictReader[str]", key: str, value: str) -> Iterator[tuple[str, datetime]]:
     if reader.fieldnames is None or key not in reader.fieldnames or value not in reader.fieldnames:
-        raise _BadRow(1, f"the first line must name the columns {key} and {value}")
+        raise _BadRow(1, f"the first line must name the columns {key} and {value}, as in: {key},{value}")
     for row in reader:
         name, at = (row[key] or "").strip(), (row[value] or "").strip()
         if not name:

@@ -1,26 +1,29 @@
 """Reads the configuration and the policies whole, and reports everything that is wrong at once."""
 
+import os
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from auditor.alerts.base import HookKind, HookSettings
 from auditor.alerts.registry import kinds as hook_kinds
-from auditor.config.document import AuditorDocument
-from auditor.config.problems import Document, problems_of
-from auditor.config.toml_lines import Path as KeyPath
+from auditor.config.document import AuditorDocument, PolicySettings, ScheduleSettings
+from auditor.config.problems import Document, near, problems_of
+from auditor.config.toml_lines import KeyPath
 from auditor.model.errors import ConfigError, Problem
 from auditor.policy.document import PolicyDocument
 from auditor.policy.registry import rules
 from auditor.policy.validation import check_document
 from auditor.sources.base import SourceKind, SourceSettings
 from auditor.sources.registry import kinds as source_kinds
+
+_TOML_PLACE: Final = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +54,39 @@ def load(path: Path) -> Config:
     Raises ``ConfigError`` with every problem of every file, each with its place and its mend.
     """
     problems: list[Problem] = []
-    file = _read(path, problems)
+    file = _read(path, "name another file with --config or $AUDITOR_CONFIG", problems)
     if file is None:
         raise ConfigError(*problems)
     document = _checked(file, problems)
     sources = _members(file, "sources", source_kinds(), problems)
     hooks = _members(file, "hooks", hook_kinds(), problems)
-    policy, policy_directory = _policy(file, document, problems)
-    if document is not None:
-        problems.extend(_loose_ends(file, document, sources))
+    problems.extend(_loose_ends(file))
+    policy, policy_directory = _policy(file, problems)
     if problems or document is None or policy is None:
         raise ConfigError(*problems)
     return Config(path, document, sources, hooks, policy, policy_directory)
 
 
-def _read(path: Path, problems: list[Problem]) -> Document | None:
+def _read(path: Path, mend: str, problems: list[Problem]) -> Document | None:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
+        return Document(path, text, tomllib.loads(text))
+    except OSError as error:
+        problems.append(Problem(str(path), f"cannot be read: {error.strerror}; {mend}"))
     except UnicodeDecodeError:
         problems.append(Problem(str(path), "is not UTF-8 text; save it as UTF-8"))
-        return None
-    except OSError as error:
-        problems.append(
-            Problem(str(path), f"cannot be read: {error.strerror}; name another file with --config or $AUDITOR_CONFIG")
-        )
-        return None
-    try:
-        return Document(path, text, tomllib.loads(text))
+    except RecursionError:
+        problems.append(Problem(str(path), "is nested too deeply; no key of it is"))
     except tomllib.TOMLDecodeError as error:
-        problems.append(Problem(str(path), f"is not TOML: {error}"))
-        return None
+        message, line = _told(error)
+        problems.append(Problem(f"{path}:{line}" if line else str(path), f"is not TOML: {message}"))
+    return None
+
+
+def _told(error: tomllib.TOMLDecodeError) -> tuple[str, str | None]:
+    """Return what is wrong, and the line where that is known."""
+    match = _TOML_PLACE.fullmatch(str(error))
+    return (f"{match[1]} (column {match[3]})", match[2]) if match else (str(error), None)
 
 
 def _checked(file: Document, problems: list[Problem]) -> AuditorDocument | None:
@@ -94,8 +100,7 @@ def _checked(file: Document, problems: list[Problem]) -> AuditorDocument | None:
 def _members(file: Document, table: str, kinds: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
     """Check each table of sources or hooks against the settings of its type."""
     found: dict[str, Any] = {}
-    tables = file.values.get(table, {})
-    for name, values in tables.items() if isinstance(tables, Mapping) else ():
+    for name, values in _tables(file, table).items():
         if not isinstance(values, Mapping):
             continue  # the document's own check says so
         wanted = values.get("type")
@@ -110,53 +115,66 @@ def _members(file: Document, table: str, kinds: Mapping[str, Any], problems: lis
     return found
 
 
-def _unknown_type(wanted: object, known: Sequence[str]) -> str:
+def _unknown_type(wanted: object, known: Collection[str]) -> str:
     if wanted is None:
         return f"is missing; one of {', '.join(sorted(known))}"
-    near = get_close_matches(str(wanted), known, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(sorted(known))}"
-    return f'unknown type "{wanted}"; {hint}'
+    return f'unknown type "{wanted}"; {near(wanted, known)}' if isinstance(wanted, str) else "must be text in quotes"
 
 
-def _policy(
-    file: Document, document: AuditorDocument | None, problems: list[Problem]
-) -> tuple[PolicyDocument | None, Path]:
+def _policy(file: Document, problems: list[Problem]) -> tuple[PolicyDocument | None, Path]:
     """Lay the policy files over one another and check the whole."""
-    paths = [file.path.parent / name for name in document.policy.files] if document else []
-    files = [read for path in paths if (read := _read(path, problems)) is not None]
-    directory = paths[0].parent if paths else file.path.parent
-    if not paths and document is not None:
-        problems.append(file.problem(("policy", "files"), "names no policy file; name at least one"))
-    if len(files) < len(paths) or not files:
+    directory = file.path.parent
+    try:
+        names = PolicySettings.model_validate(file.values.get("policy", {})).files
+    except ValidationError:  # the document's own check says so
+        return None, directory
+    paths = [directory / name for name in names]
+    files = [_read(path, f"put it there, or correct policy.files in {file.path}", problems) for path in paths]
+    layers = [layer for layer in files if layer is not None]
+    if len(layers) < len(paths):
         return None, directory
     merged: dict[str, Any] = {}
-    for layer in files:
-        merged = _laid_over(merged, layer.values)
-
-    whole = _Layers(files, merged)
+    for layer in layers:
+        merged = _laid_over(merged, _with_feeds_from(layer, paths[0].parent))
+    whole = _Layers(layers)
     try:
         policy = PolicyDocument.model_validate(merged)
     except ValidationError as error:
         problems.extend(problems_of(whole, error, PolicyDocument))
         return None, directory
     problems.extend(whole.problem(path, message) for path, message in check_document(policy, rules().values()))
-    return policy, directory
+    return policy, paths[0].parent
 
 
-class _Layers(Document):
+class _Layers:
     """Policy files laid over one another: a problem is put to the file that has the last word on its key."""
 
-    def __init__(self, layers: Sequence[Document], merged: Mapping[str, Any]) -> None:
-        super().__init__(layers[-1].path, "", merged)
-        self._layers = layers
+    def __init__(self, layers: Sequence[Document]) -> None:
+        self._last_first = layers[::-1]
+
+    def has(self, path: KeyPath) -> bool:
+        """Whether any of the files holds this key."""
+        return any(layer.has(path) for layer in self._last_first)
 
     def problem(self, path: KeyPath, message: str) -> Problem:
-        """Return a problem with a key of the policy."""
+        """Return a problem with a key of the policy, or with one that is missing."""
         for end in range(len(path), 0, -1):
-            for layer in reversed(self._layers):
+            for layer in self._last_first:
                 if layer.has(path[:end]):
                     return layer.problem(path, message)
-        return self._layers[-1].problem(path, message)
+        return self._last_first[0].problem(path, message)
+
+
+def _with_feeds_from(layer: Document, directory: Path) -> Mapping[str, Any]:
+    """Return a policy file's values with the paths of its feeds, which start at that file, started at ``directory``."""
+    feeds = layer.values.get("feeds")
+    if layer.path.parent == directory or not isinstance(feeds, Mapping):
+        return layer.values
+    moved = {
+        name: os.path.relpath(layer.path.parent / path, directory) if isinstance(path, str) else path
+        for name, path in feeds.items()
+    }
+    return {**layer.values, "feeds": moved}
 
 
 _MERGED_DEPTH = 3
@@ -174,27 +192,28 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any], depth: int = 
     return merged
 
 
-def _loose_ends(
-    file: Document, document: AuditorDocument, sources: Mapping[str, tuple[SourceKind[Any], SourceSettings]]
-) -> list[Problem]:
+def _loose_ends(file: Document) -> Iterator[Problem]:
     """Find names that point nowhere: sources of unknown environments, schedules that match none."""
-    problems: list[Problem] = []
-    known = list(document.environments)
-    for name, (_kind, settings) in sources.items():
-        environment = getattr(settings, "environment", None)
-        if isinstance(environment, str) and environment not in document.environments:
-            near = get_close_matches(environment, known, n=1)
-            hint = f'did you mean "{near[0]}"?' if near else f"configured are {', '.join(known)}"
-            problems.append(
-                file.problem(("sources", name, "environment"), f'unknown environment "{environment}"; {hint}')
-            )
-    for name, schedule in document.schedules.items():
-        problems.extend(
-            file.problem(
-                ("schedules", name, "environments"),
-                f'"{glob}" matches no environment; configured are {", ".join(known)}',
-            )
-            for glob in schedule.environments
-            if not any(fnmatchcase(environment, glob) for environment in known)
-        )
-    return problems
+    environments = _tables(file, "environments")
+    if not environments:
+        return  # the document's own check says so
+    for name, values in _tables(file, "sources").items():
+        environment = values.get("environment") if isinstance(values, Mapping) else None
+        if isinstance(environment, str) and environment not in environments:
+            path = ("sources", name, "environment")
+            yield file.problem(path, f'unknown environment "{environment}"; {near(environment, environments)}')
+    for name, values in _tables(file, "schedules").items():
+        try:
+            globs = ScheduleSettings.model_validate(values).environments
+        except ValidationError:  # the document's own check says so
+            continue
+        for glob in globs:
+            if not any(fnmatchcase(environment, glob) for environment in environments):
+                path = ("schedules", name, "environments")
+                yield file.problem(path, f'"{glob}" matches no environment; {near(glob, environments)}')
+
+
+def _tables(file: Document, name: str) -> Mapping[str, Any]:
+    """Return a table of tables, empty where the file has something else there."""
+    tables = file.values.get(name)
+    return tables if isinstance(tables, Mapping) else {}

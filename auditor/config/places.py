@@ -20,5 +20,7 @@ def state_directory(environ: Mapping[str, str]) -> Path:
     given = environ.get("STATE_DIRECTORY", "").partition(":")[0]
     if given:
         return Path(given)
-    base = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME", "/"), ".local", "state")
-    return Path(base, "auditor")
+    base = Path(environ.get("XDG_STATE_HOME", ""))
+    if not base.is_absolute():  # to be ignored, says the XDG Base Directory Specification
+        base = Path(environ.get("HOME", "/"), ".local", "state")
+    return base / "auditor"

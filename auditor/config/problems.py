@@ -1,15 +1,38 @@
 """Turns pydantic's errors into problems that name the file, the line, the key and the mend."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Final, Protocol, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from auditor.config.toml_lines import Path as KeyPath
-from auditor.config.toml_lines import dotted, line_of, lines_of
+from auditor.config.toml_lines import KeyPath, dotted, line_of, lines_of
 from auditor.model.errors import Problem
+
+_EXPECTED: Final = {
+    "string_type": "must be text in quotes",
+    "path_type": "must be text in quotes",
+    "tuple_type": "must be a list, […]",
+    "dict_type": "must be a table",
+    "mapping_type": "must be a table",
+    "model_type": "must be a table",
+}
+"""What pydantic says in Python's words, in TOML's."""
+_SHOWN_LENGTH: Final = 20
+
+
+class Written(Protocol):
+    """What a person wrote, in one file or several."""
+
+    def has(self, path: KeyPath) -> bool:
+        """Whether this key is in it."""
+        ...
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """Return a problem with a key, or with one that is missing, at its place."""
+        ...
 
 
 class Document:
@@ -21,100 +44,74 @@ class Document:
         self._lines = lines_of(text)
 
     def has(self, path: KeyPath) -> bool:
-        """Whether the file itself holds this key."""
-        value: Any = self.values
-        for part in path:
-            is_there = part in value if isinstance(value, Mapping) else _is_position(value, part)
-            if not is_there:
-                return False
-            value = value[part]
-        return True
+        """Whether the file holds this key."""
+        return path in self._lines
 
     def problem(self, path: KeyPath, message: str) -> Problem:
-        """Return a problem with a key of this file."""
+        """Return a problem with a key, or with one that is missing, at its line."""
         line = line_of(self._lines, path)
         place = f"{self.path}:{line}" if line else str(self.path)
         return Problem(place, f"{dotted(path)}: {message}" if path else message)
 
 
 def problems_of(
-    document: Document, error: ValidationError, model: type[BaseModel], prefix: KeyPath = ()
+    written: Written, error: ValidationError, model: type[BaseModel], prefix: KeyPath = ()
 ) -> Iterator[Problem]:
-    """Yield one problem for each thing that pydantic found; ``prefix`` is where ``model`` stands in the file."""
+    """Yield one problem for each thing that pydantic found; ``prefix`` is where ``model`` stands in it."""
     seen: set[KeyPath] = set()
     for detail in error.errors(include_url=False):
-        path = prefix + _in_file(document, prefix, detail["loc"])
-        if path in seen:  # the other branches of a union complain of the same key
-            continue
-        seen.add(path)
-        yield document.problem(path, _message(detail, model))
+        path, location = prefix, detail["loc"]
+        for position, part in enumerate(location):
+            # Not all of a location are keys: it names the branches of a union, and "[key]" where a name is wrong.
+            if written.has((*path, part)) or part in _keys_at(model, location[:position]):
+                path = (*path, part)
+        if path not in seen:  # the other branches of a union complain of the same key
+            seen.add(path)
+            yield written.problem(path, _message(detail, model))
 
 
-def _message(detail: Any, model: type[BaseModel]) -> str:
-    kind = detail["type"]
+def near(word: str, known: Collection[str]) -> str:
+    """Help with a name that is not known: the nearest that is, else all of them."""
+    folded = {name.casefold(): name for name in known}
+    match = get_close_matches(word.casefold(), folded, n=1)
+    return f'did you mean "{folded[match[0]]}"?' if match else f"known here: {', '.join(sorted(known)) or 'none'}"
+
+
+def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
+    kind, location = detail["type"], detail["loc"]
     if kind == "extra_forbidden":
-        key = str(detail["loc"][-1])
-        return unknown(key, fields_at(model, detail["loc"][:-1]))
+        return f"unknown key; {near(str(location[-1]), _keys_at(model, location[:-1]))}"
     if kind == "missing":
         return "is missing; add it"
-    if kind in {"value_error", "assertion_error"}:
+    if kind in _EXPECTED:
+        return _EXPECTED[kind]
+    if kind in {"too_short", "string_too_short"} and detail["ctx"]["min_length"] == 1:
+        return "must not be empty"
+    if "error" in detail.get("ctx", {}):  # of our own validators, which say it well
         return str(detail["ctx"]["error"])
-    message = str(detail["msg"])
-    return message[0].lower() + message[1:] + _given(detail)
+    message = detail["msg"].replace("Input should", "must", 1)
+    return message[:1].lower() + message[1:] + _given(detail)
 
 
-_SHOWN = frozenset({"literal_error", "enum", "bool_parsing", "int_parsing", "float_parsing", "greater_than",
-    "greater_than_equal", "less_than", "less_than_equal"})  # fmt: skip
+def _given(detail: ErrorDetails) -> str:
+    """Show a value only where it is a number, or a short text in place of a choice: others might be secrets."""
+    value = detail["input"]
+    is_choice = detail["type"] in {"literal_error", "enum"} and isinstance(value, str) and len(value) <= _SHOWN_LENGTH
+    return f" (got {value!r})" if is_choice or isinstance(value, int | float) else ""
 
 
-def _given(detail: Any) -> str:
-    """Show a wrong value where only a choice or a number was expected; anything else might be a secret."""
-    return f" (got {detail['input']!r})" if detail["type"] in _SHOWN and len(repr(detail["input"])) <= 60 else ""
-
-
-def unknown(key: str, known: Sequence[str]) -> str:
-    """Say that a key is unknown, with the nearest known one."""
-    near = get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(sorted(known)) or 'none'}"
-    return f"unknown key; {hint}"
-
-
-def fields_at(model: type[BaseModel], path: Sequence[str | int]) -> Sequence[str]:
+def _keys_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
     """Return the keys that a model knows at a place inside it."""
-    current: Any = model
-    for part in path:
-        for candidate in _models_in(current):
-            if isinstance(part, str) and part in candidate.model_fields:
-                current = candidate.model_fields[part].annotation
-                break
-    known: list[str] = []
-    for candidate in _models_in(current):
-        known.extend(candidate.model_fields)
-    return known
+    models = [model]
+    for part in location:
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        # A position, the name of a table and that of a union's branch lead no deeper by themselves.
+        models = [inner for field in fields for inner in _models_in(field.annotation)] or models
+    return [name for model in models for name in model.model_fields]
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    elif get_origin(annotation) is not None:
-        for argument in get_args(annotation):
-            yield from _models_in(argument)
-
-
-def _in_file(document: Document, prefix: KeyPath, location: Sequence[str | int]) -> KeyPath:
-    """Drop what pydantic adds to a location: the names of a union's branches."""
-    path: KeyPath = ()
-    for position, part in enumerate(location):
-        is_last = position == len(location) - 1
-        if document.has(prefix + path + (part,)) or (is_last and _may_be_missing(part)):
-            path = (*path, part)
-    return path
-
-
-def _may_be_missing(part: str | int) -> bool:
-    """Whether a location's end is a key that the file lacks rather than the name of a union's branch."""
-    return isinstance(part, str) and part.isidentifier() and part.islower() and part not in {"str", "dict"}
-
-
-def _is_position(value: Any, part: str | int) -> bool:
-    return isinstance(value, list) and isinstance(part, int) and part < len(value)
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
