@@ -24,12 +24,16 @@ class SecretReference(BaseModel):
     of that name in ``$CREDENTIALS_DIRECTORY`` (systemd's ``LoadCredential=``).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     env: str | None = None
+    """An environment variable."""
     file: Path | None = None
+    """A file of mode 0600 or stricter, relative to the configuration's directory."""
     credential: str | None = None
+    """A systemd credential: a file of this name in ``$CREDENTIALS_DIRECTORY``."""
     command: tuple[str, ...] | None = None
+    """A program and its arguments, whose first line of output is the secret."""
 
     @model_validator(mode="before")
     @classmethod

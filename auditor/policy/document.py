@@ -19,6 +19,7 @@ class RuleSettings(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     enabled: bool = True
+    """Whether the rule applies at all."""
     severity: Severity | None = None
     """Replaces the rule's own severity, ladder and all."""
     only: tuple[Selector, ...] = ()
@@ -46,9 +47,13 @@ class PolicyDocument(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     name: str
+    """What the policy is called in reports."""
     risk: RiskSettings = RiskSettings()
+    """How much power a scope gives."""
     feeds: FeedPaths = FeedPaths()
+    """Files that say what the API does not know."""
     rules: Mapping[str, RuleSettings] = {}
+    """One table a rule, by its id. A rule that has none applies with its defaults."""
 
     @property
     def content(self) -> bytes:

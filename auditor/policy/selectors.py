@@ -27,7 +27,7 @@ def _valid_regex(pattern: str) -> str:
     return pattern
 
 
-Globs = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Globs = Annotated[tuple[str, ...], BeforeValidator(_as_tuple, json_schema_input_type=str | tuple[str, ...])]
 """One glob or a list of them, matched without regard to case; any of them will do."""
 Regex = Annotated[str, AfterValidator(_valid_regex)]
 """A regular expression, searched for anywhere in the value."""
@@ -52,7 +52,9 @@ class Selector(BaseModel):
     """The name of a source that holds the token."""
     scope: Globs = ()
     """At least one scope of the token matches."""
-    risk: Annotated[tuple[RiskTier, ...], BeforeValidator(_as_tuple)] = ()
+    risk: Annotated[
+        tuple[RiskTier, ...], BeforeValidator(_as_tuple, json_schema_input_type=RiskTier | tuple[RiskTier, ...])
+    ] = ()
     """The highest tier among the token's scopes."""
     personal: bool | None = None
     """Whether the token is a personal access token."""
