@@ -148,8 +148,10 @@ class _Sweep:
                 watch = stages.create_task(self._watch())
                 stages.create_task(self._enrol())
                 stages.create_task(self._look_up_all())
+                guard = stages.create_task(self._guard())
                 await self._record(recorder)
                 watch.cancel()
+                guard.cancel()
         except ExceptionGroup as group:
             raise first_cause(group) from group
         return await self._close(recorder)
@@ -207,6 +209,20 @@ class _Sweep:
         for task in self._asking:
             self._given_up.add(task)
             task.cancel()
+
+    async def _guard(self) -> None:
+        """End the sweep when its connection ends, and its lock with it: another process may be sweeping by now."""
+        is_lost = asyncio.Event()
+
+        def note(_connection: object) -> None:
+            is_lost.set()
+
+        self._owner.add_termination_listener(note)
+        try:
+            await is_lost.wait()
+        finally:
+            self._owner.remove_termination_listener(note)
+        raise StoreUnavailable(f'the connection that owns environment "{self._subject.name}" was lost')
 
     async def _enrol(self) -> None:
         unread = {source.name: f"not read: {_ASKED_TO_STOP}" for source in self._subject.sources}
@@ -352,8 +368,6 @@ class _Sweep:
     async def _record(self, recorder: Recorder) -> None:
         async with self._pool.acquire() as connection:
             while (batch := await self._looked.get()) is not None:
-                if self._owner.is_closed():  # and its lock with it: another process may be sweeping by now
-                    raise StoreUnavailable(f'the connection that owns environment "{self._subject.name}" was lost')
                 await recorder.record(connection, batch)
                 outcomes = Counter(looked.lookup.outcome for looked in batch)
                 for outcome, number in outcomes.items():

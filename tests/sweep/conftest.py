@@ -73,19 +73,41 @@ class Stage:
         self_lookup: bool = False,
         hooks: Mapping[str, Severity] | None = None,
     ) -> Subject:
-        document = PolicyDocument.model_validate({"name": "test", **(policy or {})})
-        return Subject(
-            name="prod",
-            url=self.url,
-            client=self.client,
-            sources=sources,
-            environments=frozenset({"prod", "other"}),
-            policy=Policy(document, list(rules().values()), feeds=Feeds(), environment_kind=None),
-            self_lookup=self_lookup,
-            fingerprint=lambda secret: hashlib.sha256(secret.reveal().encode()).digest()[:16],
-            hooks=hooks or {},
-            clock=self.clock,
+        return subject_of(
+            self.client, self.url, self.clock, *sources, policy=policy, self_lookup=self_lookup, hooks=hooks
         )
+
+
+def subject_of(
+    client: Client,
+    url: str,
+    clock: SteppedClock,
+    *sources: Source,
+    policy: Mapping[str, object] | None = None,
+    self_lookup: bool = False,
+    hooks: Mapping[str, Severity] | None = None,
+    name: str = "prod",
+) -> Subject:
+    document = PolicyDocument.model_validate({"name": "test", **(policy or {})})
+    return Subject(
+        name=name,
+        url=url,
+        client=client,
+        sources=sources,
+        environments=frozenset({"prod", "other"}),
+        policy=Policy(document, list(rules().values()), feeds=Feeds(), environment_kind=None),
+        self_lookup=self_lookup,
+        fingerprint=lambda secret: hashlib.sha256(secret.reveal().encode()).digest()[:16],
+        hooks=hooks or {},
+        clock=clock,
+    )
+
+
+def client_of(url: str, own: Secret, clock: SteppedClock, **settings: object) -> Client:
+    environment = EnvironmentSettings.model_validate(
+        {"url": url, "token": SecretReference(env="UNUSED"), "allow_http": True, "attempts": 1, **settings}
+    )
+    return Client("prod", environment, own, clock=clock)
 
 
 @asynccontextmanager
@@ -97,10 +119,7 @@ async def _stage(
     own = Secret(world.create("auditor", ["metrics.read"]).secret)
     async with serve({"prod": world}, faults=faults, capacity=capacity) as simulator:
         url = simulator.url("prod")
-        environment = EnvironmentSettings.model_validate(
-            {"url": url, "token": SecretReference(env="UNUSED"), "allow_http": True, "attempts": 1, **settings}
-        )
-        async with Client("prod", environment, own, clock=clock) as client:
+        async with client_of(url, own, clock, **settings) as client:
             yield Stage(simulator.environments["prod"], world, clock, client, url, own)
 
 
