@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -14,12 +14,13 @@ from pgqueuer.qm import QueueManager
 from pgqueuer.types import QueueExecutionMode
 
 from auditor.alerts.base import Hook
-from auditor.model.errors import DeliveryFailed
+from auditor.model.errors import DeliveryFailed, StoreUnavailable
 from auditor.model.finding import Alert
 from auditor.store import outbox
 from auditor.store.connection import Pool
+from auditor.store.database import translated
 from auditor.store.outbox import DeliveryState
-from auditor.store.queue import CHANNEL, queue_of
+from auditor.store.queue import CHANNEL, queue_of, release_held
 
 GIVE_UP_AFTER: Final = timedelta(days=3)
 """An alert that a hook has not taken for so long is given up, with an error in the log."""
@@ -27,9 +28,12 @@ GIVE_UP_AFTER: Final = timedelta(days=3)
 HEARTBEAT: Final = timedelta(seconds=15)
 """A job whose worker was not heard of for so long goes to another."""
 
-_JOBS_AT_ONCE: Final = 4
+JOBS_AT_ONCE: Final = 4
+"""How many jobs of one hook run side by side, in all processes together."""
+
 _FAILURES_RUNNING: Final = 3
 _LONGEST_WAIT_SECONDS: Final = 3600.0
+_ASKED_TO_STOP: Final = "auditor was asked to stop"
 
 log = structlog.get_logger(__name__)
 
@@ -46,67 +50,98 @@ class Deliveries:
     """Hands pending alerts to hooks, driven by the queue's jobs."""
 
     def __init__(
-        self,
-        pool: Pool,
-        hooks: Callable[[], Mapping[str, Hook]],
-        *,
-        clock: Callable[[], datetime],
-        telemetry: DeliveryTelemetry | None = None,
+        self, pool: Pool, *, clock: Callable[[], datetime], telemetry: DeliveryTelemetry | None = None
     ) -> None:
         self._pool = pool
-        self._hooks = hooks
         self._clock = clock
         self._telemetry = telemetry
+        self._is_stopping = False
+        self._under_way: set[asyncio.Timeout] = set()
 
-    def register(self, queue: QueueManager, hook: str) -> None:
-        """Let a queue's worker run this hook's jobs."""
-        queue.entrypoint(outbox.entrypoint_of(hook), concurrency_limit=_JOBS_AT_ONCE)(self.run_job)
+    def stop(self, patience_seconds: float) -> None:
+        """Begin no further delivery, and cut those short that take longer; their alerts stay pending."""
+        self._is_stopping = True
+        for timeout in self._under_way:
+            timeout.reschedule(asyncio.get_running_loop().time() + patience_seconds)
 
-    async def run_job(self, job: Job) -> None:
+    async def run_job(self, job: Job, hooks: Mapping[str, Hook]) -> None:
         """Deliver what is pending of a job's alerts; raises ``RetryRequested`` while any stays pending."""
         work = msgspec.json.decode(job.payload or b"", type=outbox.Job)
+        try:
+            with translated():
+                await self._run(job, work, hooks.get(work.hook))
+        except StoreUnavailable as error:
+            raise RetryRequested(wait_after(job.attempts), str(error)) from error
+
+    async def _run(self, job: Job, work: outbox.Job, hook: Hook | None) -> None:
         async with self._pool.acquire() as connection:
             alerts = await outbox.pending(connection, work)
-        hook = self._hooks().get(work.hook)
-        if hook is None:
-            await self._give_up(work.hook, alerts)
-            return
-        retry_after: float | None = None
+        away = None if hook else DeliveryFailed(f"hooks.{work.hook}: no such hook is configured any more")
+        retry_after = 0.0
         failures_running = left = 0
-        for position, alert in enumerate(alerts):
-            failure = await self._deliver(hook, alert)
+        for alert in alerts:
+            if self._is_stopping or (away and self._is_worth_trying(alert)):
+                left += 1
+                continue
+            failure = await self._deliver(work.hook, hook, alert, away)
             if failure is None:
                 failures_running = 0
                 continue
             left += self._is_worth_trying(alert)
-            retry_after = max(retry_after or 0.0, failure.retry_after_seconds or 0.0) or None
+            retry_after = max(retry_after, failure.retry_after_seconds or 0.0)
             failures_running += 1
-            if failures_running == _FAILURES_RUNNING:  # the hook is away: spare it the rest for now
-                left += len(alerts) - position - 1
-                break
-        if left:
-            raise RetryRequested(_wait(job.attempts, retry_after), f"{left} alerts left for hook {work.hook}")
+            if failures_running >= _FAILURES_RUNNING:  # then it is spared the rest for now
+                away = failure
+        if not left:
+            return
+        if hook is None:
+            log.warning("alerts_without_hook", hook=work.hook, alerts=left, problem=str(away))
+        if self._is_stopping:
+            raise RetryRequested(reason=_ASKED_TO_STOP)
+        asked = timedelta(seconds=min(retry_after, _LONGEST_WAIT_SECONDS))
+        raise RetryRequested(asked or wait_after(job.attempts), f"{left} alerts left for hook {work.hook}")
 
-    async def _deliver(self, hook: Hook, alert: Alert) -> DeliveryFailed | None:
-        now = self._clock()
+    async def _deliver(
+        self, name: str, hook: Hook | None, alert: Alert, away: DeliveryFailed | None
+    ) -> DeliveryFailed | None:
+        """Try once, unless the hook is away, and write down how it ended; return the failure where it was not taken."""
         try:
-            answer = await hook.deliver(alert, now)
+            if away is not None:
+                raise away
+            answer = await self._attempt(name, hook, alert)
         except DeliveryFailed as failure:
             is_given_up = not self._is_worth_trying(alert)
             state = DeliveryState.GIVEN_UP if is_given_up else DeliveryState.PENDING
-            await self._note(hook.name, alert, state, str(failure))
+            await self._note(name, alert, state, str(failure))
             tell = log.error if is_given_up else log.warning
             tell(
                 "delivery_given_up" if is_given_up else "delivery_failed",
-                hook=hook.name,
+                hook=name,
                 alert=alert.id,
                 event_type=alert.event,
                 problem=str(failure),
             )
             return failure
-        await self._note(hook.name, alert, DeliveryState.DELIVERED, answer)
-        log.info("alert_delivered", hook=hook.name, alert=alert.id, event_type=alert.event, answer=answer)
+        await self._note(name, alert, DeliveryState.DELIVERED, answer)
+        log.info("alert_delivered", hook=name, alert=alert.id, event_type=alert.event, answer=answer)
         return None
+
+    async def _attempt(self, name: str, hook: Hook | None, alert: Alert) -> str:
+        assert hook is not None
+        timeout = asyncio.timeout(None)
+        try:
+            async with timeout:
+                self._under_way.add(timeout)
+                return await hook.deliver(alert, self._clock())
+        except DeliveryFailed:
+            raise
+        except Exception as error:  # a hook from elsewhere must not take the alerts of others down with it
+            if timeout.expired():
+                raise DeliveryFailed(f"hooks.{name}: cut short: {_ASKED_TO_STOP}") from None
+            log.exception("hook_failed", hook=name, alert=alert.id)
+            raise DeliveryFailed(f"hooks.{name}: failed with {type(error).__name__}") from error
+        finally:
+            self._under_way.discard(timeout)
 
     async def _note(self, hook: str, alert: Alert, state: DeliveryState, answer: str) -> None:
         async with self._pool.acquire() as connection:
@@ -114,35 +149,47 @@ class Deliveries:
         if self._telemetry is not None:
             self._telemetry.delivered(hook, "failed" if state is DeliveryState.PENDING else state.value)
 
-    async def _give_up(self, hook: str, alerts: Sequence[Alert]) -> None:
-        for alert in alerts:
-            await self._note(hook, alert, DeliveryState.GIVEN_UP, "no such hook is configured any more")
-        if alerts:
-            log.error("delivery_given_up", hook=hook, alerts=len(alerts), problem="no such hook is configured any more")
-
     def _is_worth_trying(self, alert: Alert) -> bool:
         return self._clock() - alert.at < GIVE_UP_AFTER
 
 
-async def drain(pool: Pool, deliveries: Deliveries, hooks: Mapping[str, Hook], *, seconds: float) -> None:
-    """Deliver what the outbox holds for these hooks, for at most ``seconds``; what is left waits for the next run."""
+async def drain(pool: Pool, hooks: Mapping[str, Hook], *, clock: Callable[[], datetime], seconds: float) -> None:
+    """Deliver what the outbox holds for these hooks, for at most ``seconds``; what is left waits for the next run.
+
+    Raises ``StoreUnavailable`` where the database goes away.
+    """
     if not hooks:
         return
+    deliveries = Deliveries(pool, clock=clock)
     queue = QueueManager(queue_of(pool), CHANNEL)
+
+    async def deliver(job: Job) -> None:
+        await deliveries.run_job(job, hooks)
+
+    def stop() -> None:
+        queue.shutdown.set()
+        deliveries.stop(0)
+
     for name in hooks:
-        deliveries.register(queue, name)
-    timer = asyncio.get_running_loop().call_later(seconds, queue.shutdown.set)
-    try:
-        await queue.run(
-            mode=QueueExecutionMode.drain, dequeue_timeout=timedelta(seconds=1), heartbeat_timeout=HEARTBEAT
+        queue.entrypoint(outbox.entrypoint_of(name), concurrency_limit=JOBS_AT_ONCE, on_failure="hold")(deliver)
+    with translated():
+        async with pool.acquire() as connection:
+            await release_held(connection)
+        timer = asyncio.get_running_loop().call_later(seconds, stop)
+        running = asyncio.ensure_future(
+            queue.run(mode=QueueExecutionMode.drain, dequeue_timeout=timedelta(seconds=1), heartbeat_timeout=HEARTBEAT)
         )
-    finally:
-        timer.cancel()
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:  # PgQueuer would drop the jobs under way, and the alerts with them
+            stop()
+            await running
+            raise
+        finally:
+            timer.cancel()
 
 
-def _wait(attempts: int, retry_after: float | None) -> timedelta:
-    """How long to wait before a job's next run: doubling from a second to an hour, with jitter, or what was asked."""
-    if retry_after is not None:
-        return timedelta(seconds=min(retry_after, _LONGEST_WAIT_SECONDS))
-    longest = min(2.0**attempts, _LONGEST_WAIT_SECONDS)
+def wait_after(attempts: int) -> timedelta:
+    """How long to wait before a job's next run: doubling from a second to an hour, with jitter."""
+    longest = min(2.0 ** min(attempts, 12), _LONGEST_WAIT_SECONDS)
     return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 -- jitter, not a secret

@@ -1,14 +1,21 @@
 """``auditor run``: the service."""
 
 from auditor.cli.session import Session, now, run_loop
+from auditor.config.load import Config, load
 from auditor.daemon.service import Service
 
 
 def run(session: Session) -> int:
     """Serve until asked to stop."""
 
+    def set_up_log(config: Config) -> None:
+        session.configure_log(config.document.log.level, config.document.log.format)
+
     async def serve() -> None:
-        await Service(session.load, environ=session.environ, state=session.state, clock=now).run()
+        service = Service(
+            lambda: load(session.path), set_up_log, environ=session.environ, state=session.state, clock=now
+        )
+        await service.run()
 
     run_loop(serve())
     return 0

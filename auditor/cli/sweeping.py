@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from auditor.alerts.deliveries import Deliveries, drain
+from auditor.alerts.deliveries import drain
 from auditor.cli import exits
 from auditor.cli.progress import watched
 from auditor.cli.session import Session, now, require_known, run_loop
@@ -62,8 +62,7 @@ async def _sweep(
         summaries = await _sweep_each(pool, assembly, names, stop)
         with translated():
             if stop.exit_code is None:
-                deliveries = Deliveries(pool, lambda: assembly.hooks, clock=now)
-                await drain(pool, deliveries, assembly.hooks, seconds=deliver_seconds)
+                await drain(pool, assembly.hooks, clock=now, seconds=deliver_seconds)
             async with pool.acquire() as connection:
                 counts = await findings.count_open(connection)
     if as_json:

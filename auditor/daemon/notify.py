@@ -5,6 +5,10 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Final
+
+_PATIENCE_SECONDS: Final = 0.5
+"""How long a service manager that does not read may hold the service up."""
 
 
 class Notifier:
@@ -18,7 +22,7 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """Start-up, or a reload, is done."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def reloading(self) -> None:
         """The configuration is being read again."""
@@ -31,7 +35,7 @@ class Notifier:
 
     def status(self, status: str) -> None:
         """Show one line in ``systemctl status``."""
-        self._send(f"STATUS={status}")
+        self._send(f"STATUS={_line(status)}")
 
     def alive(self) -> None:
         """Feed the watchdog."""
@@ -41,8 +45,14 @@ class Notifier:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.settimeout(_PATIENCE_SECONDS)
             channel.connect(self._address)
             channel.sendall(message.encode())
+
+
+def _line(text: str) -> str:
+    """Return text as one line: the next would be another assignment."""
+    return " ".join(text.split())
 
 
 def _watchdog_seconds(environ: Mapping[str, str]) -> float | None:

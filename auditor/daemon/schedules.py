@@ -1,89 +1,102 @@
-"""When sweeps are due: triggers from the configuration, and the slots that they make.
+"""When sweeps are due: the slots of schedules, and who says that one has come.
 
 A slot is a nominal instant of a schedule, the same in every replica; who takes it enqueues the sweep. Jitter delays
 the sweep, not the slot.
 """
 
+import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 
+from auditor.config.crontab import Times, cron_times
 from auditor.config.document import ScheduleSettings, parse_duration
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LOOK_BACK: Final = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), timedelta(days=370))
+_TICK: Final = timedelta(microseconds=1)
+_LOOK_BACK: Final = (
+    timedelta(minutes=1),
+    timedelta(hours=1),
+    timedelta(days=1),
+    timedelta(days=32),
+    timedelta(days=370),
+)
 
-Fire = Callable[[str, datetime, timedelta], Awaitable[None]]
-"""``fire(schedule, slot, delay)``: take the slot for the schedule's environments, their sweeps ``delay`` later."""
+Fire = Callable[[Sequence[str], datetime, timedelta], Awaitable[None]]
+"""``fire(globs, slot, delay)``: take the slot for the environments that match, their sweeps ``delay`` later."""
 
 
-def trigger_of(settings: ScheduleSettings) -> BaseTrigger:
-    """Return what fires a schedule: a crontab in its time zone, or spans counted from 1970 so that replicas agree."""
+def times_of(settings: ScheduleSettings) -> Times:
+    """Return a schedule's slots: of a crontab in its time zone, or spans counted from 1970 so that replicas agree."""
     if settings.cron is not None:
-        return CronTrigger.from_crontab(settings.cron, timezone=ZoneInfo(settings.timezone))
+        return cron_times(settings.cron, ZoneInfo(settings.timezone))
     assert settings.every is not None
-    seconds = int(parse_duration(settings.every).total_seconds())
-    return IntervalTrigger(seconds=seconds, start_date=_EPOCH, timezone=UTC)
+    span = parse_duration(settings.every)
+    return lambda after: _EPOCH + ((after - _EPOCH) // span + 1) * span
 
 
-def last_slot(trigger: BaseTrigger, now: datetime) -> datetime | None:
+def last_slot(times: Times, now: datetime) -> datetime | None:
     """Return the latest slot at or before ``now``; None where there was none in the last year."""
     for span in _LOOK_BACK:
-        slot: datetime | None = trigger.get_next_fire_time(None, now - span)
-        if slot is None or slot > now:
-            continue
-        while (following := trigger.get_next_fire_time(slot, slot + timedelta(microseconds=1))) and following <= now:
-            slot = following
-        return slot.astimezone(UTC)
+        slot, following = None, times(now - span)
+        while following is not None and following <= now:
+            slot, following = following, times(following)
+        if slot is not None:
+            return slot
     return None
 
 
-class Schedules:
-    """The schedules in force, fired by APScheduler."""
+class _Trigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """A schedule's slots as APScheduler wants to be told them; one that passed while nobody looked is not told."""
 
-    def __init__(self, fire: Fire, clock: Callable[[], datetime]) -> None:
-        self._fire = fire
+    __slots__ = ("_times",)
+
+    def __init__(self, times: Times) -> None:
+        self._times = times
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        return self._times(now if previous_fire_time is None else max(previous_fire_time, now - _TICK))
+
+
+class Schedules:
+    """The schedules in force. APScheduler says when one is due; what is due waits until it is fired."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
+        self._schedules: Mapping[str, ScheduleSettings] = {}
+        self._due: asyncio.Queue[str] = asyncio.Queue()
         self._scheduler = AsyncIOScheduler(timezone=UTC)
 
-    def start(self) -> None:
-        """Begin to fire."""
-        self._scheduler.start()
-
-    def stop(self) -> None:
-        """Fire no more."""
-        self._scheduler.shutdown(wait=False)
-
     def replace(self, schedules: Mapping[str, ScheduleSettings]) -> None:
-        """Put these schedules in force instead of the ones before."""
+        """Put these schedules in force instead of the ones before; each is due at once, to catch up."""
+        self._schedules = schedules
         self._scheduler.remove_all_jobs()
         for name, settings in schedules.items():
             self._scheduler.add_job(
-                self.catch_up,
-                trigger_of(settings),
-                args=(name, settings),
-                id=name,
-                coalesce=True,
-                max_instances=1,
-                misfire_grace_time=None,
+                self._due.put, _Trigger(times_of(settings)), args=(name,), id=name, misfire_grace_time=None
             )
+            self._due.put_nowait(name)
 
-    async def catch_up(self, name: str, settings: ScheduleSettings) -> None:
-        """Fire a schedule's latest slot: what is due now, or was missed while nobody was there to fire it."""
-        slot = last_slot(trigger_of(settings), self._clock())
-        if slot is not None:
-            delay = random.uniform(0, settings.jitter_seconds)  # noqa: S311 -- jitter, not a secret
-            await self._fire(name, slot, timedelta(seconds=delay))
+    async def run(self, fire: Fire) -> None:
+        """Fire the latest slot of every schedule that is due, until cancelled; what ``fire`` raises passes."""
+        self._scheduler.start()
+        try:
+            while True:
+                settings = self._schedules.get(await self._due.get())
+                slot = None if settings is None else last_slot(times_of(settings), self._clock())
+                if settings is not None and slot is not None:
+                    delay = random.uniform(0, settings.jitter_seconds)  # noqa: S311 -- jitter, not a secret
+                    await fire(settings.environments, slot, timedelta(seconds=delay))
+        finally:
+            self._scheduler.shutdown(wait=False)
 
     @property
     def next_at(self) -> datetime | None:
-        """When the next schedule fires; None where there is none."""
-        times = [job.next_run_time for job in self._scheduler.get_jobs() if job.next_run_time is not None]
-        return min(times, default=None)
+        """When the next slot comes; None where there is none."""
+        now = self._clock()
+        return min((slot for slot in (times_of(s)(now) for s in self._schedules.values()) if slot), default=None)

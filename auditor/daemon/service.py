@@ -6,9 +6,10 @@ nothing. Stopping lets batches under way be recorded and nothing new begin.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +22,9 @@ from auditor.credentials.reference import Resolver
 from auditor.daemon.notify import Notifier
 from auditor.daemon.schedules import Schedules
 from auditor.daemon.worker import Worker
-from auditor.model.errors import AuditorError, ConfigError, StoreUnavailable
+from auditor.model.errors import AuditorError, ConfigError, Problem, StoreUnavailable, first_cause
 from auditor.store.connection import Pool
+from auditor.store.database import translated
 from auditor.web.endpoint import Endpoint, listening
 from auditor.web.metrics import Metrics
 
@@ -37,18 +39,20 @@ log = structlog.get_logger(__name__)
 class Service:
     """One running ``auditor run``.
 
-    ``load`` reads the configuration anew and sets up the log; it raises ``ConfigError``.
+    ``load`` reads the configuration, and raises ``ConfigError``; ``set_up_log`` sets the log up as one says.
     """
 
     def __init__(
         self,
         load: Callable[[], Config],
+        set_up_log: Callable[[Config], None],
         *,
         environ: Mapping[str, str],
         state: Path,
         clock: Callable[[], datetime],
     ) -> None:
         self._load = load
+        self._set_up_log = set_up_log
         self._environ = environ
         self._state = state
         self._clock = clock
@@ -60,36 +64,52 @@ class Service:
         self._why_not_ready: str | None = "starting"
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises ``ConfigError`` or ``StoreMismatch`` where it cannot start at all."""
+        """Serve until SIGTERM or SIGINT.
+
+        Raises ``ConfigError`` or ``StoreMismatch`` where it cannot work with what it was given.
+        """
         config = await asyncio.to_thread(self._load)
+        self._set_up_log(config)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         endpoint = Endpoint(self._metrics, lambda: self._pool, lambda: self._why_not_ready)
         async with listening(endpoint, config.document.web.listen) as where:
             log.info("service_started", config=str(config.path), listen=where)
-            async with asyncio.TaskGroup() as tasks:
-                watchdog = tasks.create_task(self._feed_watchdog())
-                await self._serve(config)
-                watchdog.cancel()
+            with _first_cause():
+                async with asyncio.TaskGroup() as tasks:
+                    watchdog = tasks.create_task(self._feed_watchdog())
+                    await self._serve(config)
+                    watchdog.cancel()
         log.info("service_stopped")
+
+    def _stop(self) -> None:
+        self._why_not_ready = "stopping"
+        self._notifier.stopping()
+        self._stopping.set()
 
     async def _serve(self, config: Config) -> None:
         """Open everything and work, again and again while the database comes and goes, until asked to stop."""
         wait = _BACKOFF_FIRST
+        has_worked = False
         while not self._stopping.is_set():
             try:
                 async with self._opened(config) as worker:
-                    wait = _BACKOFF_FIRST
+                    wait, has_worked = _BACKOFF_FIRST, True
                     config = await self._work(worker, config)
+                continue
             except StoreUnavailable as error:
-                self._why_not_ready = str(error)
-                self._notifier.status(f"waiting for the database: {error}")
-                log.error("database_unavailable", problem=str(error), next_try_seconds=wait)
-                await self._sleep(wait)
-                wait = min(wait * 2, _BACKOFF_LONGEST)
-        self._notifier.stopping()
+                event, problem = "database_unavailable", str(error)
+            except ConfigError as error:
+                if not has_worked:
+                    raise
+                event, problem = "configuration_unusable", str(error)  # a secret's command that fails, for instance
+            self._why_not_ready = problem
+            self._notifier.status(f"waiting: {problem}")
+            log.error(event, problem=problem, next_try_seconds=wait)
+            await self._sleep(wait)
+            wait = min(wait * 2, _BACKOFF_LONGEST)
 
     @asynccontextmanager
     async def _opened(self, config: Config) -> AsyncIterator[Worker]:
@@ -101,95 +121,105 @@ class Service:
             worker = Worker(pool, clock=self._clock, metrics=self._metrics, stopping=self._stopping)
             try:
                 async with worker:
-                    await worker.use(await self._assemble(config, pool))
+                    await worker.use(*await self._assemble(config, pool))
                     yield worker
             finally:
                 self._pool = None
 
     async def _assemble(self, config: Config, pool: Pool) -> tuple[Assembly, AsyncExitStack]:
         stack = AsyncExitStack()
-        assembly = await stack.enter_async_context(
-            assembled(
-                config,
-                pool,
-                resolver=Resolver(config.directory, self._environ),
-                state=self._state,
-                clock=self._clock,
-                environments=list(config.document.environments),
+        with translated():
+            assembly = await stack.enter_async_context(
+                assembled(
+                    config,
+                    pool,
+                    resolver=Resolver(config.directory, self._environ),
+                    state=self._state,
+                    clock=self._clock,
+                    environments=list(config.document.environments),
+                )
             )
-        )
         return assembly, stack
 
     async def _work(self, worker: Worker, config: Config) -> Config:
         """Work until asked to stop; return the configuration that was in force last."""
-        schedules = Schedules(worker.fire, self._clock)
+        schedules = Schedules(self._clock)
         schedules.replace(config.document.schedules)
-        schedules.start()
         if not config.document.schedules:
             log.warning("no_schedules", effect="nothing is swept until auditor sweep is run or a schedule is added")
-        try:
+
+        async def fire(globs: Sequence[str], slot: datetime, delay: timedelta) -> None:
+            await self._fire(worker, globs, slot, delay)
+
+        with _first_cause():
             async with asyncio.TaskGroup() as tasks:
                 queue = tasks.create_task(worker.run())
-                status = tasks.create_task(self._show_status(worker, schedules))
-                self._why_not_ready = None
-                self._notifier.ready(worker.status(schedules.next_at))
-                for name, settings in config.document.schedules.items():
-                    await schedules.catch_up(name, settings)
-                while not self._stopping.is_set():
-                    await self._woken(queue)
-                    if self._reload.is_set():
-                        self._reload.clear()
-                        config = await self._reloaded(worker, schedules, config)
-                self._why_not_ready = "stopping"
-                self._notifier.stopping()
+                beside = [
+                    tasks.create_task(schedules.run(fire)),
+                    tasks.create_task(self._show_status(worker, schedules)),
+                ]
+                if not self._stopping.is_set():
+                    self._why_not_ready = None
+                    self._notifier.ready(worker.status(schedules.next_at))
+                while await self._is_reload_asked():
+                    config = await self._reloaded(worker, schedules, config)
                 log.info("service_stopping", sweeps=sorted(worker.sweeping))
+                for task in beside:
+                    task.cancel()
                 worker.stop()
                 await queue
-                status.cancel()
-        except ExceptionGroup as group:
-            raise _first(group) from group
-        finally:
-            schedules.stop()
         return config
 
-    async def _woken(self, queue: "asyncio.Task[None]") -> None:
-        """Return when there is something to do: a signal, or a queue that ended by itself."""
+    async def _fire(self, worker: Worker, globs: Sequence[str], slot: datetime, delay: timedelta) -> None:
+        """Take a slot, however often the database must be asked; whether it is away for good others find out."""
+        wait = _BACKOFF_FIRST
+        while True:
+            try:
+                await worker.fire(globs, slot, delay)
+            except StoreUnavailable as error:
+                log.warning("slot_not_taken", slot=slot.isoformat(), problem=str(error), next_try_seconds=wait)
+                await self._sleep(wait)
+                wait = min(wait * 2, _BACKOFF_LONGEST)
+            else:
+                return
+
+    async def _is_reload_asked(self) -> bool:
+        """Wait until asked for something: True for a reload, False for a stop."""
         waits = [asyncio.ensure_future(event.wait()) for event in (self._stopping, self._reload)]
         try:
-            await asyncio.wait([*waits, queue], return_when=asyncio.FIRST_COMPLETED)
-            if queue.done():
-                await queue
-                raise StoreUnavailable("the queue's worker ended; opening the database anew")
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
+        self._reload.clear()
+        return not self._stopping.is_set()
 
     async def _reloaded(self, worker: Worker, schedules: Schedules, config: Config) -> Config:
         """Read the configuration again; return the one in force from now on."""
         self._notifier.reloading()
         try:
-            wanted = await asyncio.to_thread(self._load)
-            needs_restart = [
-                table for table in _RESTART_ONLY if getattr(wanted.document, table) != getattr(config.document, table)
-            ]
-            if needs_restart:
-                log.warning("reload_needs_restart", tables=needs_restart)
-            await worker.use(await self._assemble(wanted, worker.pool))
-            schedules.replace(wanted.document.schedules)
-            for name, settings in wanted.document.schedules.items():
-                await schedules.catch_up(name, settings)
-        except ConfigError as error:
-            for problem in error.problems:
+            wanted = self._kept_until_restart(await asyncio.to_thread(self._load), config)
+            opened = await self._assemble(wanted, worker.pool)
+        except AuditorError as error:
+            problems = error.problems if isinstance(error, ConfigError) else [Problem("reload", str(error))]
+            for problem in problems:
                 log.error("reload_failed", place=problem.place, problem=problem.message, effect="nothing has changed")
             self._notifier.ready("the last reload failed and changed nothing; see the log")
             return config
-        except AuditorError as error:
-            log.error("reload_failed", problem=str(error), effect="nothing has changed")
-            self._notifier.ready("the last reload failed and changed nothing; see the log")
-            return config
+        self._set_up_log(wanted)
+        await worker.use(*opened)
+        schedules.replace(wanted.document.schedules)
         log.info("configuration_reloaded", config=str(wanted.path))
         self._notifier.ready(worker.status(schedules.next_at))
         return wanted
+
+    def _kept_until_restart(self, wanted: Config, config: Config) -> Config:
+        """Return the wanted configuration with the tables that only a restart can change as they are."""
+        kept = {table: getattr(config.document, table) for table in _RESTART_ONLY}
+        changed = [table for table in _RESTART_ONLY if getattr(wanted.document, table) != kept[table]]
+        if changed:
+            log.warning("reload_needs_restart", tables=changed)
+        return replace(wanted, document=wanted.document.model_copy(update=kept))
 
     async def _show_status(self, worker: Worker, schedules: Schedules) -> None:
         while True:
@@ -211,8 +241,10 @@ class Service:
             return
 
 
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    error: Exception = group
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
+@contextmanager
+def _first_cause() -> Iterator[None]:
+    """Raise what a caller of a task group can act on instead of the group."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        raise first_cause(group) from group

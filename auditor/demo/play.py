@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from auditor.alerts.deliveries import Deliveries, drain
+from auditor.alerts.deliveries import drain
 from auditor.config.assembly import Assembly, assembled
 from auditor.config.database import opened
 from auditor.config.load import load
@@ -37,7 +37,7 @@ class Act:
 
     summaries: Sequence[SweepSummary]
     happened: Sequence[Happened]
-    """What happened to findings, worst first."""
+    """What happened to findings, worst first; the same order every time."""
     open_findings: Mapping[str, Mapping[Severity, int]]
 
 
@@ -59,12 +59,13 @@ class Demo:
             await sweep(self._pool, self._assembly.subject(name))
             for name in self._assembly.config.document.environments
         ]
-        hooks = self._assembly.hooks
-        deliveries = Deliveries(self._pool, lambda: hooks, clock=self._organisation.clock)
-        await drain(self._pool, deliveries, hooks, seconds=_DELIVER_SECONDS)
+        await drain(self._pool, self._assembly.hooks, clock=self._organisation.clock, seconds=_DELIVER_SECONDS)
         async with self._pool.acquire() as connection:
             happened = await findings.happened(connection, [summary.id for summary in summaries])
-            return Act(summaries, happened, await findings.count_open(connection))
+            counts = await findings.count_open(connection)
+        # Lookups end in any order, and so do findings that are equally bad.
+        happened = sorted(happened, key=lambda event: (-event.severity.rank, event.label, event.rule_id))
+        return Act(summaries, happened, counts)
 
     def let_a_day_pass(self) -> Sequence[str]:
         """Change the organisation; returns what happened, in sentences."""

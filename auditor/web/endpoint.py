@@ -1,9 +1,11 @@
 """Answers ``/healthz``, ``/readyz`` and ``/metrics`` on loopback or a Unix socket."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
@@ -13,7 +15,10 @@ from auditor.store.connection import Pool
 from auditor.store.database import translated
 from auditor.web.metrics import Metrics
 
-_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_UNIX: Final = "unix:"
+_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+_PATIENCE_SECONDS: Final = 8.0
+"""How long the database may take; Prometheus waits for 10 s."""
 
 
 class Endpoint:
@@ -40,7 +45,7 @@ class Endpoint:
         if why_not is None and pool is not None:
             try:
                 with translated():
-                    async with pool.acquire() as connection:
+                    async with asyncio.timeout(_PATIENCE_SECONDS), pool.acquire() as connection:
                         await connection.fetchval("select 1")
             except StoreUnavailable as error:
                 why_not = str(error)
@@ -55,7 +60,7 @@ class Endpoint:
             return web.Response(status=503, text="the database is not open\n")
         try:
             with translated():
-                async with pool.acquire() as connection:
+                async with asyncio.timeout(_PATIENCE_SECONDS), pool.acquire() as connection:
                     body = self._metrics.render(
                         await posture.environments(connection),
                         await findings.count_open(connection),
@@ -86,17 +91,24 @@ async def listening(endpoint: Endpoint, listen: str) -> AsyncIterator[str]:
         try:
             where = await _start(runner, listen)
         except OSError as error:
+            reason = error.strerror or str(error)
             raise ConfigError(
-                Problem("web.listen", f"{listen} cannot be listened on: {error.strerror}; choose another address")
+                Problem("web.listen", f"{listen} cannot be listened on: {reason}; choose another address")
             ) from error
-        yield where
+        try:
+            yield where
+        finally:
+            if listen.startswith(_UNIX):
+                await asyncio.to_thread(Path(listen.removeprefix(_UNIX)).unlink, missing_ok=True)
     finally:
         await runner.cleanup()
 
 
 async def _start(runner: web.AppRunner, listen: str) -> str:
-    if listen.startswith("unix:"):
-        path = Path(listen.removeprefix("unix:"))
+    if listen.startswith(_UNIX):
+        path = Path(listen.removeprefix(_UNIX))
+        if await _is_answered(path):  # a socket that nobody listens on any more is replaced
+            raise OSError(errno.EADDRINUSE, "another process listens there")
         await web.UnixSite(runner, str(path)).start()
         await asyncio.to_thread(path.chmod, 0o660)
         return listen
@@ -104,3 +116,13 @@ async def _start(runner: web.AppRunner, listen: str) -> str:
     await web.TCPSite(runner, host.strip("[]"), int(port)).start()
     bound = runner.addresses[0]
     return f"{host}:{bound[1]}"
+
+
+async def _is_answered(path: Path) -> bool:
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            _reader, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        return False
+    writer.close()
+    return True

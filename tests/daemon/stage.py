@@ -1,0 +1,224 @@
+"""A service as a process of its own, what it audits, and what a service manager hears of it."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from auditor.model.secret import Secret
+from auditor.simulator import Simulator, World, serve
+
+CONFIGURATION = """\
+[database]
+url = {{ env = "DATABASE_URL" }}
+
+[encryption]
+key = {{ env = "MASTER_KEY" }}
+
+[policy]
+files = ["policy.toml"]
+
+[environments.prod]
+url = "{url}"
+token = {{ env = "OWN_TOKEN" }}
+attempts = 1
+concurrency = 4
+allow_http = true
+
+[sources.vault]
+type = "plain"
+path = "tokens"
+environment = "prod"
+
+[schedules.often]
+every = "1s"
+jitter_seconds = 0
+
+[web]
+listen = "{listen}"
+
+[log]
+format = "json"
+"""
+
+
+@dataclass
+class Site:
+    """A directory with a configuration, and the simulated environment that it is about."""
+
+    directory: Path
+    simulator: Simulator
+    world: World
+    environ: dict[str, str]
+    listen: str = "127.0.0.1:0"
+
+    @property
+    def api(self) -> Any:
+        return self.simulator.environments["prod"]
+
+    def write(self, text: str = CONFIGURATION) -> None:
+        """Write the configuration."""
+        (self.directory / "auditor.toml").write_text(
+            text.format(url=self.simulator.url("prod"), listen=self.listen), encoding="utf-8"
+        )
+
+    def store(self, tokens: int) -> list[str]:
+        """Make tokens and put them where the source finds them; return their ids."""
+        created = [self.world.create(f"token {number}", ["metrics.read"]) for number in range(tokens)]
+        (self.directory / "tokens").write_text("".join(f"{token.secret}\n" for token in created))
+        return [token.token.id for token in created]
+
+
+@asynccontextmanager
+async def site(directory: Path, database_url: Secret, *, tokens: int = 3) -> AsyncIterator[Site]:
+    """Set everything up but the service."""
+    world = World((), clock=lambda: datetime.now(UTC))
+    own = world.create("auditor", ["metrics.read"]).secret
+    async with serve({"prod": world}) as simulator:
+        here = Site(
+            directory,
+            simulator,
+            world,
+            {
+                "PATH": os.environ["PATH"],
+                "HOME": str(directory),
+                "STATE_DIRECTORY": str(directory / "state"),
+                "DATABASE_URL": database_url.reveal(),
+                "MASTER_KEY": os.urandom(32).hex(),
+                "OWN_TOKEN": own,
+            },
+        )
+        (directory / "policy.toml").write_text('name = "test"\n')
+        here.store(tokens)
+        here.write()
+        yield here
+
+
+@dataclass
+class Manager:
+    """What systemd would hear: the assignments of every datagram, in their order."""
+
+    address: str
+    heard: list[dict[str, str]] = field(default_factory=list)
+
+    def has_heard(self, assignment: str) -> bool:
+        """Whether an assignment such as ``READY`` was made."""
+        return any(assignment in message for message in self.heard)
+
+
+@contextmanager
+def manager(address: str) -> Iterator[Manager]:
+    """Listen at a path, or at an abstract address, which begins with ``@``."""
+    listening = Manager(address)
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
+        channel.bind(address.replace("@", "\0", 1))
+
+        def hear() -> None:
+            message = channel.recv(65_536).decode()
+            listening.heard.append(dict(line.split("=", 1) for line in message.split("\n")))
+
+        loop.add_reader(channel, hear)
+        try:
+            yield listening
+        finally:
+            loop.remove_reader(channel)
+
+
+class Running:
+    """One ``auditor run``."""
+
+    def __init__(self, process: asyncio.subprocess.Process, http: aiohttp.ClientSession) -> None:
+        self.process = process
+        self.events: list[dict[str, Any]] = []
+        """Its log so far."""
+        self.words = ""
+        """What else it wrote to standard error."""
+        self._http = http
+
+    async def read(self) -> None:
+        """Read its log until it ends."""
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            if line.startswith(b"{"):
+                self.events.append(json.loads(line))
+            else:
+                self.words += line.decode()
+
+    def said(self, event: str, **fields: object) -> list[dict[str, Any]]:
+        """Return the events of that name with these fields."""
+        return [e for e in self.events if e["event"] == event and fields.items() <= e.items()]
+
+    async def until(self, event: str, number: int = 1, **fields: object) -> dict[str, Any]:
+        """Wait for an event to have been logged so often; return the last."""
+        await until(lambda: len(self.said(event, **fields)) >= number, self)
+        return self.said(event, **fields)[-1]
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """Ask the endpoint."""
+        listen = self.said("service_started")[0]["listen"]
+        base = "http://localhost" if listen.startswith("unix:") else f"http://{listen}"
+        async with self._http.get(f"{base}{path}") as response:
+            return response.status, await response.text()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    async def stop(self) -> int:
+        """Ask it to end; return its exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait for its end; return its exit code."""
+        async with asyncio.timeout(30):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def running(here: Site, *arguments: str, **environ: str) -> AsyncIterator[Running]:
+    """Run the service for the length of the block; kill it at the end where it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "auditor",
+        "--config",
+        str(here.directory / "auditor.toml"),
+        *arguments,
+        "run",
+        env=here.environ | environ,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    connector = aiohttp.UnixConnector(here.listen[5:]) if here.listen.startswith("unix:") else None
+    async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as tasks:
+        service = Running(process, http)
+        reading = tasks.create_task(service.read())
+        try:
+            yield service
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            await reading
+
+
+async def until(is_so: Callable[[], bool], service: Running | None = None) -> None:
+    """Wait until something is so, at most as long as the service lives."""
+    async with asyncio.timeout(30):
+        while not is_so():
+            if service is not None and service.process.returncode is not None:
+                raise AssertionError(f"the service ended with {service.process.returncode}: {service.words}")
+            await asyncio.sleep(0.02)
