@@ -14,11 +14,13 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from auditor.model.lookup import TokenMetadata
+from auditor.model.secret import TOKEN_FORMAT
 
 T = TypeVar("T")
 Api = Literal["v1", "v2"]
 """Which lookup an environment offers."""
 
+_TOKEN_LENGTH: Final = len("dt0c01.") + 24 + len(".") + 64
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # In JSON text: an escaped backslash, a whole surrogate pair, or half of one (group 1), which RFC 8259 §8.2 allows a
@@ -76,7 +78,8 @@ def decode(api: Api, body: bytes) -> TokenMetadata:
     """Return the metadata that an answer with status 200 gives.
 
     Raises ``MalformedAnswer`` where the body is not the API's. Characters that no database can hold (NUL, half of
-    a surrogate pair) are replaced by U+FFFD; dates become UTC.
+    a surrogate pair) are replaced by U+FFFD; of a whole token in a text, somebody's name for a token for instance, the
+    secret part is cut off; dates become UTC.
     """
     try:
         return _mending(_DECODERS[api], body)
@@ -176,7 +179,9 @@ def _metadata(values: dict[str, str | None]) -> dict[str, str]:
 
 
 def _storable(text: str) -> str:
-    return text.replace("\0", _REPLACEMENT) if "\0" in text else text
+    if "\0" in text:
+        text = text.replace("\0", _REPLACEMENT)
+    return TOKEN_FORMAT.sub(r"\1.…", text) if len(text) >= _TOKEN_LENGTH else text
 
 
 def _storable_or_none(text: str | None) -> str | None:

@@ -187,6 +187,16 @@ def test_what_no_database_can_hold_is_replaced_in_additional_metadata_and_addres
     assert metadata.last_used_ip_address == "\ufffd"
 
 
+@pytest.mark.parametrize("api", APIS)
+def test_secret_part_of_a_token_in_any_text_is_cut_off(api: Api) -> None:
+    hidden = "G3DFPBEJYMODIDAEX454M7YWBUVEFOWKPRVMWFASS64NFH52PX6BNDVFFM572RZM"
+    whole = f"{ID}.{hidden}"
+    answer = {"id": whole, "name": f"see {whole}!", "owner": whole, "userId": whole, "scopes": [whole]}
+    token = decode(api, json.dumps(answer | {"additionalMetadata": {whole: whole}}).encode())
+    assert (token.id, token.name, token.owner, token.scopes) == (f"{ID}.…", f"see {ID}.…!", f"{ID}.…", (f"{ID}.…",))
+    assert hidden not in str(token)
+
+
 def test_scopes_that_become_equal_are_one() -> None:
     assert decode("v2", rb'{"id":"x","scopes":["\ud800","\udfff"]}').scopes == ("\ufffd",)
 
