@@ -121,6 +121,8 @@ class _Sweep:
         """Of these, the ones whose lookup was cancelled and not the task."""
         self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue(maxsize=2)
         self._gathered: list[Looked] = []
+        self._has_room = asyncio.Event()
+        self._has_room.set()
 
     async def run(self) -> SweepSummary:
         """Run the stages to their end and close the account."""
@@ -303,6 +305,9 @@ class _Sweep:
                 if not await self._fetch_batch():
                     return
                 continue
+            if not self._has_room.is_set():
+                await self._has_room.wait()
+                continue
             waiting = self._at_hand.popleft()
             started = time()
             if self._stopped is not None:
@@ -320,7 +325,9 @@ class _Sweep:
             self._gathered.append(Looked(waiting.enrolment, waiting.known, lookup, time() - started))
             if len(self._gathered) >= BATCH:
                 full, self._gathered = self._gathered, []
+                self._has_room.clear()  # while this waits, every worker does: else each would fill a batch of its own
                 await self._looked.put(full)
+                self._has_room.set()
 
     async def _ask(self, secret: Secret, task: "asyncio.Task[None]") -> Lookup:
         self._asking.add(task)
