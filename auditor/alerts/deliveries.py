@@ -20,7 +20,7 @@ from auditor.store import outbox
 from auditor.store.connection import Pool
 from auditor.store.database import translated
 from auditor.store.outbox import DeliveryState
-from auditor.store.queue import CHANNEL, queue_of, release_held
+from auditor.store.queue import CHANNEL, queue_of, release
 
 GIVE_UP_AFTER: Final = timedelta(days=3)
 """An alert that a hook has not taken for so long is given up, with an error in the log."""
@@ -174,7 +174,7 @@ async def drain(pool: Pool, hooks: Mapping[str, Hook], *, clock: Callable[[], da
         queue.entrypoint(outbox.entrypoint_of(name), concurrency_limit=JOBS_AT_ONCE, on_failure="hold")(deliver)
     with translated():
         async with pool.acquire() as connection:
-            await release_held(connection)
+            await release(connection)
         timer = asyncio.get_running_loop().call_later(seconds, stop)
         running = asyncio.ensure_future(
             queue.run(mode=QueueExecutionMode.drain, dequeue_timeout=timedelta(seconds=1), heartbeat_timeout=HEARTBEAT)

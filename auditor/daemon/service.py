@@ -6,12 +6,13 @@ nothing. Stopping lets batches under way be recorded and nothing new begin.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import structlog
 
@@ -22,7 +23,7 @@ from auditor.credentials.reference import Resolver
 from auditor.daemon.notify import Notifier
 from auditor.daemon.schedules import Schedules
 from auditor.daemon.worker import Worker
-from auditor.model.errors import AuditorError, ConfigError, Problem, StoreUnavailable, first_cause
+from auditor.model.errors import AuditorError, ConfigError, Problem, StoreUnavailable, ungrouped
 from auditor.store.connection import Pool
 from auditor.store.database import translated
 from auditor.web.endpoint import Endpoint, listening
@@ -58,6 +59,7 @@ class Service:
         self._clock = clock
         self._notifier = Notifier(environ)
         self._metrics = Metrics()
+        self._worker_id = uuid4()
         self._stopping = asyncio.Event()
         self._reload = asyncio.Event()
         self._pool: Pool | None = None
@@ -77,7 +79,7 @@ class Service:
         endpoint = Endpoint(self._metrics, lambda: self._pool, lambda: self._why_not_ready)
         async with listening(endpoint, config.document.web.listen) as where:
             log.info("service_started", config=str(config.path), listen=where)
-            with _first_cause():
+            with ungrouped():
                 async with asyncio.TaskGroup() as tasks:
                     watchdog = tasks.create_task(self._feed_watchdog())
                     await self._serve(config)
@@ -118,7 +120,9 @@ class Service:
             config.document.database, resolver=resolver, state=self._state, application="auditor run"
         ) as pool:
             self._pool = pool
-            worker = Worker(pool, clock=self._clock, metrics=self._metrics, stopping=self._stopping)
+            worker = Worker(
+                pool, worker_id=self._worker_id, clock=self._clock, metrics=self._metrics, stopping=self._stopping
+            )
             try:
                 async with worker:
                     await worker.use(*await self._assemble(config, pool))
@@ -151,7 +155,7 @@ class Service:
         async def fire(globs: Sequence[str], slot: datetime, delay: timedelta) -> None:
             await self._fire(worker, globs, slot, delay)
 
-        with _first_cause():
+        with ungrouped():
             async with asyncio.TaskGroup() as tasks:
                 queue = tasks.create_task(worker.run())
                 beside = [
@@ -239,12 +243,3 @@ class Service:
                 await self._stopping.wait()
         except TimeoutError:
             return
-
-
-@contextmanager
-def _first_cause() -> Iterator[None]:
-    """Raise what a caller of a task group can act on instead of the group."""
-    try:
-        yield
-    except ExceptionGroup as group:
-        raise first_cause(group) from group

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -14,21 +15,24 @@ from pgqueuer import RetryRequested
 from pgqueuer.errors import FailingListenerError
 from pgqueuer.models import Job
 from pgqueuer.qm import QueueManager
+from pgqueuer.types import QueueManagerId
 
 from auditor.alerts.deliveries import HEARTBEAT, JOBS_AT_ONCE, Deliveries, wait_after
 from auditor.config.assembly import Assembly
-from auditor.model.errors import StoreUnavailable, SweepUnderWay
+from auditor.model.errors import StoreUnavailable, SweepUnderWay, ungrouped
 from auditor.model.sweep import SweepStatus
 from auditor.store import outbox, sweeps
 from auditor.store.connection import Pool
-from auditor.store.database import translated
-from auditor.store.queue import CHANNEL, enqueue, queue_of, release_held
+from auditor.store.database import translated, until_lost
+from auditor.store.queue import CHANNEL, enqueue, queue_of, release
 from auditor.sweep.sweeper import sweep
 from auditor.web.metrics import Metrics
 
 _POLL: Final = timedelta(seconds=2)
 _PATIENCE_SECONDS: Final = 5.0
 """How long deliveries under way may take to end once the worker stops."""
+
+_LOST: Final = "the connection to PostgreSQL was lost"
 
 log = structlog.get_logger(__name__)
 
@@ -55,15 +59,21 @@ class _Parts:
 
 
 class Worker:
-    """The part of the service that works while the database is open."""
+    """The part of the service that works while the database is open.
 
-    def __init__(self, pool: Pool, *, clock: Callable[[], datetime], metrics: Metrics, stopping: asyncio.Event) -> None:
+    ``worker_id`` stays the same when the database is opened anew, so that a worker knows what it had begun.
+    """
+
+    def __init__(
+        self, pool: Pool, *, worker_id: UUID, clock: Callable[[], datetime], metrics: Metrics, stopping: asyncio.Event
+    ) -> None:
         self.pool = pool
         self.sweeping: set[str] = set()
         """Environments being swept by this process."""
         self._metrics = metrics
         self._stopping = stopping
         self._queue = QueueManager(queue_of(pool), CHANNEL)
+        self._queue.queue_manager_id = QueueManagerId(worker_id)
         self._deliveries = Deliveries(pool, clock=clock, telemetry=metrics)
         self._parts: _Parts | None = None
         self._sweeps: asyncio.Semaphore | None = None
@@ -71,7 +81,7 @@ class Worker:
     async def __aenter__(self) -> Self:
         with translated():
             async with self.pool.acquire() as connection:
-                await release_held(connection)
+                await release(connection, self._queue.queue_manager_id)
                 for hook in await outbox.waiting_hooks(connection):
                     self._deliver_to(hook)
         return self
@@ -115,14 +125,23 @@ class Worker:
     async def run(self) -> None:
         """Work the queue until stopped; raises ``StoreUnavailable`` where the database goes away."""
         try:
-            with translated():
-                await self._queue.run(
-                    dequeue_timeout=_POLL, heartbeat_timeout=HEARTBEAT, shutdown_on_listener_failure=True
-                )
+            with translated(), ungrouped():
+                async with asyncio.TaskGroup() as tasks:
+                    guard = tasks.create_task(self._guard())
+                    await self._queue.run(
+                        dequeue_timeout=_POLL, heartbeat_timeout=HEARTBEAT, shutdown_on_listener_failure=True
+                    )
+                    guard.cancel()
         except FailingListenerError as error:
-            raise StoreUnavailable("the connection that listens for jobs was lost") from error
+            raise StoreUnavailable(_LOST) from error
         if not self._stopping.is_set():
-            raise StoreUnavailable("the queue's worker ended by itself")
+            raise StoreUnavailable(_LOST)
+
+    async def _guard(self) -> None:
+        """Stop as soon as the database goes away, which the queue would notice only when it next asks for jobs."""
+        async with self.pool.acquire() as connection:
+            await until_lost(connection)
+        self.stop()
 
     def stop(self) -> None:
         """Begin nothing more; ``run`` returns when what is under way has ended."""

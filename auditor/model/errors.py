@@ -1,6 +1,7 @@
 """The errors that a caller can act on, under one root, each with the exit code that a program ends with."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -68,10 +69,14 @@ class DeliveryFailed(AuditorError):
         super().__init__(message)
 
 
-def first_cause(group: ExceptionGroup[Exception]) -> Exception:
-    """Return the error of a group that a caller can act on: the first of ours, else the first of all."""
-    errors = list(_leaves(group))
-    return next((error for error in errors if isinstance(error, AuditorError)), errors[0])
+@contextmanager
+def ungrouped() -> Iterator[None]:
+    """Raise, in place of a task group's errors, the one that a caller can act on: the first of ours, else the first."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        errors = list(_leaves(group))
+        raise next((error for error in errors if isinstance(error, AuditorError)), errors[0]) from group
 
 
 def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:

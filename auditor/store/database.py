@@ -1,5 +1,6 @@
 """The connection pool to PostgreSQL, and what its failures mean to a caller."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
@@ -8,7 +9,7 @@ import asyncpg
 
 from auditor.model.errors import StoreUnavailable
 from auditor.model.secret import Secret
-from auditor.store.connection import Pool
+from auditor.store.connection import Connection, Pool
 from auditor.store.embedded import DATABASE_NAME, DATABASE_USER, Address
 
 CONNECT_SECONDS: Final = 10.0
@@ -47,6 +48,21 @@ def translated() -> Iterator[None]:
             f"PostgreSQL cannot be reached: {error or type(error).__name__}; see that the server runs and that "
             "[database] url is right"
         ) from error
+
+
+async def until_lost(connection: Connection) -> None:
+    """Return when a connection has ended without being asked to: its server stopped, or the way there broke."""
+    is_lost = asyncio.Event()
+
+    def note(_connection: object) -> None:
+        is_lost.set()
+
+    connection.add_termination_listener(note)
+    try:
+        await is_lost.wait()
+    finally:
+        if not is_lost.is_set():
+            connection.remove_termination_listener(note)
 
 
 @asynccontextmanager

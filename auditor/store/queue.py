@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
 from pgqueuer import Queries
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver, AsyncpgPoolDriver
@@ -14,8 +15,6 @@ from pgqueuer.ports.driver import Driver
 from auditor.store.connection import Connection, Pool
 
 CHANNEL: Final = Channel("auditor_queue")
-
-_HELD_AT_MOST: Final = 100_000
 
 # Every name is given: PgQueuer would else take names from variables such as FUNCTION or CHANNEL in the environment.
 _SETTINGS: Final = DBSettings(
@@ -73,10 +72,18 @@ async def enqueue(
     return sum(job_id is not None for job_id in ids)
 
 
-async def release_held(connection: Connection) -> None:
-    """Queue again what failed before its worker could say why, the database being away for instance."""
-    queries = _queries(AsyncpgDriver(connection))
-    await queries.requeue_jobs([job.id for job in await queries.list_failed_jobs(limit=_HELD_AT_MOST)])
+async def release(connection: Connection, worker: UUID | None = None) -> None:
+    """Queue again the jobs that failed, and those that a worker had begun; call it before that worker begins any.
+
+    Jobs are kept, not dropped, when they fail: the database may have gone away under them.
+    """
+    await connection.execute(
+        """
+        update queue_job set status = 'queued', queue_manager_id = null, execute_after = now(), updated = now()
+        where status = 'failed' or (status = 'picked' and queue_manager_id = $1)
+        """,
+        worker,
+    )
 
 
 def _queries(driver: Driver) -> Queries:

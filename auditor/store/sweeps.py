@@ -42,14 +42,10 @@ async def owned(pool: Pool, name: str, environment: int) -> AsyncIterator[Connec
     Raises ``SweepUnderWay`` where another process owns it. The lock ends with its connection, so a process that was
     killed owns nothing.
     """
-    async with pool.acquire() as connection:
+    async with pool.acquire() as connection:  # which gives up its locks when it goes back
         if not await connection.fetchval("select pg_try_advisory_lock($1, $2)", _LOCK_CLASS, environment):
             raise SweepUnderWay(f'environment "{name}" is being swept by another process; wait for that sweep to end')
-        try:
-            yield connection
-        finally:
-            if not connection.is_closed():
-                await connection.execute("select pg_advisory_unlock($1, $2)", _LOCK_CLASS, environment)
+        yield connection
 
 
 async def begin(

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from auditor.model.errors import SourceError, StoreUnavailable, first_cause
+from auditor.model.errors import SourceError, StoreUnavailable, ungrouped
 from auditor.model.lookup import Lookup, Outcome
 from auditor.model.secret import Secret
 from auditor.model.sweep import SweepStatus, SweepSummary
@@ -20,7 +20,7 @@ from auditor.model.token import StoredToken
 from auditor.sources.base import Source
 from auditor.store import sweeps, tokens
 from auditor.store.connection import Connection, Pool
-from auditor.store.database import translated
+from auditor.store.database import translated, until_lost
 from auditor.store.tokens import Enrolment, KnownToken
 from auditor.sweep.recorder import Looked, Recorder
 from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
@@ -109,7 +109,7 @@ class _Sweep:
         self._stopped: str | None = None
         """Why no further token is looked up; None while they are."""
         self._unreachable_running = 0
-        self._waiting: asyncio.Queue[list[_Waiting] | None] = asyncio.Queue(maxsize=2)
+        self._waiting: asyncio.Queue[list[_Waiting] | None] = asyncio.Queue(maxsize=1)
         self._at_hand: deque[_Waiting] = deque()
         self._next_batch = asyncio.Lock()
         self._is_read_to_the_end = False
@@ -119,7 +119,7 @@ class _Sweep:
         """Tasks that wait for a lookup."""
         self._given_up: set[asyncio.Task[None]] = set()
         """Of these, the ones whose lookup was cancelled and not the task."""
-        self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue(maxsize=2)
+        self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue(maxsize=1)
         self._gathered: list[Looked] = []
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -145,7 +145,7 @@ class _Sweep:
         if subject.self_lookup:
             log.warning("self_lookup_enabled", environment=subject.name, effect="may move the token's lastUsedDate")
         recorder = Recorder(subject, self._environment, self._sweep)
-        try:
+        with ungrouped():
             async with asyncio.TaskGroup() as stages:
                 watch = stages.create_task(self._watch())
                 stages.create_task(self._enrol())
@@ -154,8 +154,6 @@ class _Sweep:
                 await self._record(recorder)
                 watch.cancel()
                 guard.cancel()
-        except ExceptionGroup as group:
-            raise first_cause(group) from group
         return await self._close(recorder)
 
     async def _close(self, recorder: Recorder) -> SweepSummary:
@@ -214,16 +212,7 @@ class _Sweep:
 
     async def _guard(self) -> None:
         """End the sweep when its connection ends, and its lock with it: another process may be sweeping by now."""
-        is_lost = asyncio.Event()
-
-        def note(_connection: object) -> None:
-            is_lost.set()
-
-        self._owner.add_termination_listener(note)
-        try:
-            await is_lost.wait()
-        finally:
-            self._owner.remove_termination_listener(note)
+        await until_lost(self._owner)
         raise StoreUnavailable(f'the connection that owns environment "{self._subject.name}" was lost')
 
     async def _enrol(self) -> None:

@@ -1,0 +1,347 @@
+"""``auditor run`` as a process: what it does, what it says of itself, and how it stops, reloads and recovers."""
+
+import asyncio
+import re
+import signal
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from auditor.model.secret import Secret
+from auditor.simulator import Capacity, Fault, Faults, Plan
+from auditor.store import embedded
+from auditor.store.connection import Pool
+from tests.daemon.stage import CONFIGURATION, manager, running, site, until
+
+ONCE = CONFIGURATION.replace('every = "1s"', 'every = "300d"')
+"""A schedule whose last slot is caught up at the start, and whose next is far away."""
+
+
+async def value(database: Pool, question: str) -> object:
+    async with database.acquire() as connection:
+        return await connection.fetchval(question)
+
+
+async def test_service_sweeps_on_schedule_says_how_it_is_and_ends_in_order(
+    tmp_path: Path, database_url: Secret
+) -> None:
+    began_at = datetime.now(UTC)
+    async with site(tmp_path, database_url) as here:
+        with manager(str(tmp_path / "notify")) as manages:
+            environ = {"NOTIFY_SOCKET": manages.address, "WATCHDOG_USEC": "200000"}
+            async with running(here, **environ) as service:
+                await service.until("sweep_finished", 2, status="complete", found=3)
+                assert await service.get("/healthz") == (200, "ok\n")
+                assert await service.get("/readyz") == (200, "ready\n")
+                status, text = await service.get("/metrics")
+                assert await service.stop() == 0
+    assert status == 200
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["auditor_findings_open", "prod", "high"] == 3
+    assert samples["auditor_findings_open", "prod", "critical"] == 0
+    assert samples["auditor_sweep_tokens", "prod", "found"] == 3
+    assert samples["auditor_sweep_coverage_ratio", "prod"] == 1
+    assert samples["auditor_sweep_succeeded", "prod"] == 1
+    assert samples["auditor_sweeps_total", "prod", "complete"] >= 2
+    assert samples["auditor_lookups_total", "prod", "found"] == 3 * samples["auditor_sweeps_total", "prod", "complete"]
+    assert samples["auditor_lookup_seconds_count", "prod"] == samples["auditor_lookups_total", "prod", "found"]
+    for name in ("auditor_sweep_finished_timestamp_seconds", "auditor_sweep_complete_timestamp_seconds"):
+        assert began_at.timestamp() < samples[name, "prod"] <= datetime.now(UTC).timestamp()
+    ready, *_later = (message for message in manages.heard if "WATCHDOG" not in message)
+    assert ready["READY"] == "1"
+    assert re.fullmatch(r"1 environments; idle; next schedule fires \d{4}-\d\d-\d\d \d\d:\d\d UTC", ready["STATUS"])
+    assert sum("WATCHDOG" in message for message in manages.heard) >= 2
+    assert sum("STOPPING" in message for message in manages.heard) == 1
+    assert service.words == ""
+    assert not service.said("event_loop_error")
+
+
+async def test_stop_in_the_middle_of_a_sweep_keeps_what_was_recorded_and_the_next_service_sweeps_again(
+    tmp_path: Path, database_url: Secret, database: Pool
+) -> None:
+    async with site(tmp_path, database_url, tokens=40) as here:
+        here.write(ONCE)
+        here.api.set_capacity(Capacity(workers=2, service_seconds=0.1))
+        async with running(here) as service:
+            await until(lambda: here.api.lookups >= 4, service)
+            assert await service.stop() == 0
+        assert service.said("sweep_finished", status="failed", enrolled=40)
+        found = service.said("sweep_finished")[0]["found"]
+        assert 0 < found < 40
+        assert await value(database, "select count(*) from lookup where outcome = 'found'") == found
+        here.api.set_capacity(None)
+        async with running(here) as service:
+            await service.until("sweep_finished", status="complete", found=40)
+            assert not service.said("sweep_enqueued")
+            assert await service.stop() == 0
+
+
+async def test_lookup_that_hangs_does_not_hold_up_the_end(tmp_path: Path, database_url: Secret) -> None:
+    async with site(tmp_path, database_url) as here:
+        here.api.set_faults(Faults(plans=(Plan(then=Fault.LATENCY),), latency_seconds=300))
+        async with running(here) as service:
+            await until(lambda: here.api.injector.injected[Fault.LATENCY] == 3, service)
+            assert await service.stop() == 0
+
+
+async def test_reload_puts_the_new_configuration_in_force(tmp_path: Path, database_url: Secret) -> None:
+    async with site(tmp_path, database_url) as here:
+        with manager(str(tmp_path / "notify")) as manages:
+            async with running(here, NOTIFY_SOCKET=manages.address) as service:
+                await service.until("sweep_finished", found=3)
+                more = '[sources.more]\ntype = "plain"\npath = "more"\nenvironment = "prod"\n'
+                (tmp_path / "more").write_text(here.world.create("one more", ["metrics.read"]).secret)
+                here.write(CONFIGURATION + more)
+                service.signal(signal.SIGHUP)
+                await service.until("configuration_reloaded")
+                await service.until("sweep_finished", found=4)
+                assert await service.stop() == 0
+        said = [next(iter(message)) for message in manages.heard]
+        assert said[said.index("RELOADING") + 1] == "READY"
+
+
+async def test_reload_of_a_wrong_configuration_changes_nothing_and_says_what_is_wrong(
+    tmp_path: Path, database_url: Secret
+) -> None:
+    async with site(tmp_path, database_url) as here, running(here) as service:
+        await service.until("sweep_finished")
+        here.write(CONFIGURATION.replace("concurrency", "concurency").replace('format = "json"', 'level = "error"'))
+        service.signal(signal.SIGHUP)
+        failed = await service.until("reload_failed", 1)
+        assert "auditor.toml:" in failed["place"]
+        assert "concurrency" in failed["problem"]
+        here.write(CONFIGURATION.replace("OWN_TOKEN", "NO_TOKEN").replace('format = "json"', 'level = "error"'))
+        service.signal(signal.SIGHUP)
+        failed = await service.until("reload_failed", 2)
+        assert failed["place"].endswith("environments.prod.token")
+        await service.until("sweep_finished", len(service.said("sweep_finished")) + 1, status="complete")
+        assert await service.stop() == 0
+
+
+async def test_reload_leaves_what_needs_a_restart_as_it_is_and_says_so_every_time(
+    tmp_path: Path, database_url: Secret
+) -> None:
+    async with site(tmp_path, database_url) as here, running(here) as service:
+        await service.until("sweep_finished")
+        here.write(CONFIGURATION.replace('"MASTER_KEY"', '"OTHER_KEY"').replace('"DATABASE_URL"', '"OTHER_URL"'))
+        for number in (1, 2):
+            service.signal(signal.SIGHUP)
+            await service.until("configuration_reloaded", number)
+        assert [event["tables"] for event in service.said("reload_needs_restart")] == [["database", "encryption"]] * 2
+        assert not service.said("reload_failed")
+        assert await service.stop() == 0
+
+
+async def test_reload_in_the_middle_of_a_sweep_lets_it_end_with_what_it_began_with(
+    tmp_path: Path, database_url: Secret
+) -> None:
+    async with site(tmp_path, database_url, tokens=20) as here:
+        here.write(ONCE)
+        here.api.set_capacity(Capacity(workers=1, service_seconds=0.1))
+        async with running(here) as service:
+            await until(lambda: here.api.lookups >= 1, service)
+            for number in (1, 2):
+                service.signal(signal.SIGHUP)
+                await service.until("configuration_reloaded", number)
+            assert not service.said("sweep_finished")
+            await service.until("sweep_finished", status="complete", found=20)
+            assert await service.stop() == 0
+        assert not service.said("event_loop_error")
+
+
+class Gate:
+    """A TCP port before a PostgreSQL that only has a Unix socket; closed, it refuses and cuts every connection."""
+
+    def __init__(self, url: Secret) -> None:
+        match = re.fullmatch(r"postgresql:///(\w+)\?host=([^&]+)&user=(\w+)", url.reveal())
+        assert match is not None
+        self._socket = f"{match[2]}/.s.PGSQL.5432"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.url = Secret(f"postgresql://{match[3]}@127.0.0.1:{self._port}/{match[1]}?sslmode=disable")
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        try:
+            yield
+        finally:
+            server.close()
+            for writer in self._writers:
+                writer.transport.abort()
+            await server.wait_closed()
+            await until(lambda: not self._writers)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(self._socket)
+        ends = {writer, far_writer}
+        self._writers |= ends
+        try:
+            async with asyncio.TaskGroup() as ways:
+                ways.create_task(self._copy(reader, far_writer))
+                ways.create_task(self._copy(far_reader, writer))
+        finally:
+            self._writers -= ends
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+async def test_service_waits_for_a_database_that_is_away_at_its_start(tmp_path: Path, database_url: Secret) -> None:
+    gate = Gate(database_url)
+    async with site(tmp_path, gate.url) as here:
+        with manager(str(tmp_path / "notify")) as manages:
+            async with running(here, NOTIFY_SOCKET=manages.address) as service:
+                await service.until("database_unavailable")
+                status, why = await service.get("/readyz")
+                assert status == 503
+                assert "PostgreSQL cannot be reached" in why
+                assert (await service.get("/metrics"))[0] == 503
+                assert (await service.get("/healthz"))[0] == 200
+                assert not manages.has_heard("READY")
+                async with gate.opened():
+                    await service.until("sweep_finished", status="complete")
+                    assert manages.has_heard("READY")
+                    assert (await service.get("/readyz"))[0] == 200
+                    assert await service.stop() == 0
+
+
+async def test_service_that_waits_for_its_database_ends_when_asked(tmp_path: Path, database_url: Secret) -> None:
+    async with site(tmp_path, Gate(database_url).url) as here, running(here) as service:
+        await service.until("database_unavailable")
+        assert await service.stop() == 0
+
+
+async def test_connections_that_are_cut_in_the_middle_of_a_sweep_cost_no_sweep(
+    tmp_path: Path, database_url: Secret
+) -> None:
+    gate = Gate(database_url)
+    async with site(tmp_path, gate.url, tokens=20) as here:
+        here.write(ONCE)
+        here.api.set_capacity(Capacity(workers=1, service_seconds=0.1))
+        async with running(here) as service:
+            async with gate.opened():
+                await until(lambda: here.api.lookups >= 1, service)
+            await service.until("sweep_cut_short")
+            here.api.set_capacity(None)
+            async with gate.opened():
+                await service.until("sweep_finished", status="complete", found=20)
+                assert await service.stop() == 0
+
+
+async def test_service_survives_a_restart_of_its_database(tmp_path: Path) -> None:
+    def server() -> embedded.Address:
+        return address.__enter__()
+
+    address = embedded.running(tmp_path / "postgres")
+    url = Secret((await asyncio.to_thread(server)).url)
+    try:
+        async with site(tmp_path, url) as here, running(here) as service:
+            await service.until("sweep_finished")
+            await asyncio.to_thread(address.__exit__, None, None, None)
+            await service.until("database_unavailable")
+            address = embedded.running(tmp_path / "postgres")
+            await asyncio.to_thread(server)
+            swept = len(service.said("sweep_finished", status="complete"))
+            await service.until("sweep_finished", swept + 2, status="complete")
+            assert (await service.get("/readyz"))[0] == 200
+            assert await service.stop() == 0
+    finally:
+        await asyncio.to_thread(address.__exit__, None, None, None)
+
+
+async def test_service_with_an_embedded_database_leaves_no_process(tmp_path: Path, database_url: Secret) -> None:
+    async with site(tmp_path, database_url) as here:
+        here.write(CONFIGURATION.replace('[database]\nurl = {{ env = "DATABASE_URL" }}\n', ""))
+        async with running(here) as service:
+            await service.until("sweep_finished", status="complete")
+            server = psutil.Process(int((tmp_path / "state/postgres/data/postmaster.pid").read_text().split()[0]))
+            assert await service.stop() == 0
+        assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE  # nobody here collects orphans
+        assert not (tmp_path / "state/postgres/data/postmaster.pid").exists()
+
+
+async def test_two_services_on_one_database_make_one_sweep_a_slot(
+    tmp_path: Path, database_url: Secret, database: Pool
+) -> None:
+    async with site(tmp_path, database_url) as here, running(here) as one, running(here) as other:
+        await until(lambda: sum(len(service.said("sweep_finished")) for service in (one, other)) >= 4)
+        assert [await service.stop() for service in (one, other)] == [0, 0]
+    slots = Counter(event["slot"] for service in (one, other) for event in service.said("sweep_enqueued"))
+    assert set(slots.values()) == {1}
+    sweeps = await value(database, "select count(*) from sweep")
+    assert sweeps == sum(len(service.said("sweep_started")) for service in (one, other)) <= len(slots)
+    assert not one.said("sweep_skipped")
+    assert not other.said("sweep_skipped")
+
+
+async def test_endpoint_on_a_unix_socket_is_gone_with_the_service(tmp_path: Path, database_url: Secret) -> None:
+    path = tmp_path / "http.sock"
+    async with site(tmp_path, database_url) as here:
+        here.listen = f"unix:{path}"
+        here.write()
+        with socket.socket(socket.AF_UNIX) as killed:  # what a service that was killed leaves behind
+            killed.bind(str(path))
+        async with running(here) as service:
+            await service.until("sweep_finished")
+            assert await service.get("/readyz") == (200, "ready\n")
+            assert path.stat().st_mode & 0o777 == 0o660
+            async with running(here) as second:
+                assert await second.ended() == 2
+            assert "another process listens there" in second.words
+            assert await service.get("/healthz") == (200, "ok\n")
+            assert await service.stop() == 0
+        assert not path.exists()
+
+
+async def test_port_that_is_taken_ends_it_with_a_message(tmp_path: Path, database_url: Secret) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        async with site(tmp_path, database_url) as here:
+            here.listen = f"127.0.0.1:{taken.getsockname()[1]}"
+            here.write()
+            async with running(here) as service:
+                assert await service.ended() == 2
+    assert re.match(
+        rf"auditor: web.listen: {here.listen} cannot be listened on: .*address already in use", service.words
+    )
+    assert service.words.count("\n") == 1
+
+
+async def test_secret_that_is_missing_ends_it_with_a_message(tmp_path: Path, database_url: Secret) -> None:
+    async with site(tmp_path, database_url) as here:
+        del here.environ["OWN_TOKEN"]
+        async with running(here) as service:
+            assert await service.ended() == 2
+    assert re.match(r"auditor: environments.prod.token: environment variable OWN_TOKEN .*", service.words)
+    assert service.words.count("\n") == 1
+
+
+async def test_database_of_a_newer_auditor_ends_it_with_a_message(tmp_path: Path, database_url: Secret) -> None:
+    connection = await asyncpg.connect(database_url.reveal())
+    await connection.execute("insert into schema_migration (number, name) values (9999, '9999_future.sql')")
+    await connection.close()
+    async with site(tmp_path, database_url) as here, running(here) as service:
+        assert await service.ended() == 3
+    assert "migrated by a newer auditor (9999_future.sql)" in service.words
