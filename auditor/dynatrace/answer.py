@@ -8,7 +8,7 @@ answer about one, whoever sent it. Unknown fields and scopes are tolerated: the 
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -22,6 +22,12 @@ Api = Literal["v1", "v2"]
 
 _TOKEN_LENGTH: Final = len("dt0c01.") + 24 + len(".") + 64
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+_SEPARATOR: Final = "\x1f"
+"""Scopes are stored joined by it; none has one, nor is any empty."""
+# The driver takes the very first and the very last instant of the calendar for infinities, and gives those back as
+# instants without a zone.
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC) + timedelta(microseconds=1)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # In JSON text: an escaped backslash, a whole surrogate pair, or half of one (group 1), which RFC 8259 §8.2 allows a
 # sender to write and no Unicode text can hold.
@@ -157,21 +163,23 @@ def _mend(match: re.Match[bytes]) -> bytes:
 
 
 def _utc(value: datetime | None) -> datetime | None:
-    if value is None or value.tzinfo is UTC:
-        return value
+    if value is None:
+        return None
     if value.tzinfo is None:  # the API writes a zone always; a date without one is read as the UTC that it means
-        return value.replace(tzinfo=UTC)
-    return value.astimezone(UTC)
+        value = value.replace(tzinfo=UTC)
+    elif value.tzinfo is not UTC:
+        value = value.astimezone(UTC)
+    return value if MINYEAR < value.year < MAXYEAR else min(max(value, _EARLIEST), _LATEST)
 
 
 def _from_milliseconds(value: int | None) -> datetime | None:
-    return None if value is None else _EPOCH + timedelta(milliseconds=value)
+    return None if value is None else _utc(_EPOCH + timedelta(milliseconds=value))
 
 
 def _scopes(scopes: list[str] | None) -> tuple[str, ...]:
     if not scopes:
         return ()
-    return tuple(sorted({_storable(scope) for scope in scopes}))
+    return tuple(sorted({_storable(scope).replace(_SEPARATOR, _REPLACEMENT) for scope in scopes if scope}))
 
 
 def _metadata(values: dict[str, str | None]) -> dict[str, str]:

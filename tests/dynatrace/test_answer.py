@@ -123,7 +123,7 @@ def test_v1_token_that_is_not_revoked_is_enabled() -> None:
         ("2020-11-11T20:15:30.144-12:00", AT),
         ("2020-11-12T08:15:30Z", AT.replace(microsecond=0)),
         ("9999-12-31T23:59:59.999Z", datetime(9999, 12, 31, 23, 59, 59, 999_000, UTC)),
-        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
+        ("0001-01-02T00:00:00Z", datetime(1, 1, 2, tzinfo=UTC)),
     ],
 )
 def test_dates_become_utc(written: str, meant: datetime) -> None:
@@ -137,12 +137,20 @@ def test_dates_become_utc(written: str, meant: datetime) -> None:
     [
         (0, datetime(1970, 1, 1, tzinfo=UTC)),
         (-1, datetime(1969, 12, 31, 23, 59, 59, 999_000, UTC)),
-        (-62_135_596_800_000, datetime(1, 1, 1, tzinfo=UTC)),
+        (-62_135_510_400_000, datetime(1, 1, 2, tzinfo=UTC)),
         (253_402_300_799_999, datetime(9999, 12, 31, 23, 59, 59, 999_000, UTC)),
     ],
 )
 def test_v1_times_are_milliseconds_since_the_epoch(milliseconds: int, meant: datetime) -> None:
     assert v1(expires=milliseconds).expiration_date == meant
+
+
+def test_first_and_last_instant_are_moved_off_what_the_database_takes_for_infinities() -> None:
+    first = datetime(1, 1, 1, 0, 0, 0, 1, UTC)
+    assert v2(creationDate="0001-01-01T00:00:00Z").creation_date == first
+    assert v1(created=-62_135_596_800_000).creation_date == first
+    last = datetime(9999, 12, 31, 23, 59, 59, 999_998, UTC)
+    assert v2(expirationDate="9999-12-31T23:59:59.999999Z").expiration_date == last
 
 
 @pytest.mark.parametrize(
@@ -199,6 +207,12 @@ def test_secret_part_of_a_token_in_any_text_is_cut_off(api: Api) -> None:
 
 def test_scopes_that_become_equal_are_one() -> None:
     assert decode("v2", rb'{"id":"x","scopes":["\ud800","\udfff"]}').scopes == ("\ufffd",)
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_scopes_can_be_told_apart_when_they_are_joined(api: Api) -> None:
+    answer = {"id": ID, "scopes": ["", "metrics.read\x1fsettings.write", "logs.read"]}
+    assert decode(api, json.dumps(answer).encode()).scopes == ("logs.read", "metrics.read\ufffdsettings.write")
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -314,7 +328,8 @@ def test_any_object_is_decoded_or_malformed(api: Api, fields: dict[str, Any]) ->
 
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-DATES = st.none() | st.datetimes(timezones=st.just(UTC))
+SCOPES = st.sets(st.text(st.characters(exclude_characters="\0\x1f", exclude_categories=["Cs"]), min_size=1))
+DATES = st.none() | st.datetimes(timezones=st.just(UTC)).filter(lambda date: 1 < date.year < 9999)
 
 
 @given(
@@ -330,7 +345,7 @@ DATES = st.none() | st.datetimes(timezones=st.just(UTC))
         expiration_date=DATES,
         last_used_date=DATES,
         last_used_ip_address=st.none() | TEXT,
-        scopes=st.sets(TEXT).map(lambda scopes: tuple(sorted(scopes))),
+        scopes=SCOPES.map(lambda scopes: tuple(sorted(scopes))),
         additional_metadata=st.dictionaries(TEXT, TEXT),
     )
 )
