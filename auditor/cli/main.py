@@ -12,7 +12,7 @@ import typer
 
 from auditor import __version__
 from auditor.cli import exits
-from auditor.model.errors import AuditorError, ConfigError
+from auditor.model.errors import AuditorError, ConfigError, ungrouped
 
 if TYPE_CHECKING:
     from auditor.cli.session import Session
@@ -290,7 +290,8 @@ def start() -> None:
 def _run() -> int:
     """Run the command that was asked for, and turn whatever ends it into an exit code."""
     try:
-        app()
+        with ungrouped():
+            app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else exits.OK
     except KeyboardInterrupt:
@@ -301,10 +302,9 @@ def _run() -> int:
 
 
 def _failed(error: Exception) -> int:
-    known = _known_in(error)
-    if known is not None:
-        _complain(known)
-        return known.exit_code
+    if isinstance(error, AuditorError):
+        _complain(error)
+        return error.exit_code
 
     import structlog
 
@@ -319,14 +319,6 @@ def _failed(error: Exception) -> int:
     structlog.get_logger(__name__).critical("unexpected_error", exc_info=error)
     _say(f"unexpected error: {type(error).__name__}; this is a defect of auditor, please report it with the traceback")
     return exits.FAILED
-
-
-def _known_in(error: BaseException) -> AuditorError | None:
-    """Return the error that was raised on purpose, also where tasks wrapped it in groups."""
-    if isinstance(error, AuditorError):
-        return error
-    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    return next(filter(None, map(_known_in, inner)), None)
 
 
 def _complain(error: AuditorError) -> None:
