@@ -42,6 +42,8 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
 def test_demo_runs_to_its_end(played: Played) -> None:
     for done in (played.kept, played.passing):
         assert (done.exit_code, done.err) == (0, "")
+        assert "␊" not in done.out
+    assert f"Configuration, sources, database and log: {played.directory}" in played.kept.out.splitlines()
 
 
 def test_both_sweeps_are_shown_with_accounts_that_add_up(played: Played) -> None:
@@ -115,9 +117,9 @@ def listed(done: Ended) -> list[list[str]]:
     return [line.split()[:5] for line in done.out.splitlines() if re.match("opened|escalated|resolved|reopened", line)]
 
 
-@pytest.mark.parametrize("now", [datetime(2031, 2, 28, 23, 59, 59, 999_999, UTC), datetime(2024, 2, 29, tzinfo=UTC)])
-async def test_demo_is_the_same_on_any_day(played: Played, tmp_path: Path, now: datetime) -> None:
-    async with staged(tmp_path, now=now, environ=played.environ) as demo:
+async def test_demo_is_the_same_on_any_day(played: Played, tmp_path: Path) -> None:
+    new_year = datetime(2031, 12, 31, 23, 59, 59, 999_999, UTC)
+    async with staged(tmp_path, now=new_year, environ=played.environ) as demo:
         acts = [await demo.sweep()]
         demo.let_a_day_pass()
         acts.append(await demo.sweep())

@@ -35,7 +35,7 @@ def demo(session: Session, directory: Path | None, output: Path) -> int:
     out = console()
     out.print(text(f"Report: {output.resolve()}"))
     if directory is not None:
-        out.print(text(f"\nThe demo's configuration, sources, database and log are in {directory}."))
+        out.print(text(f"Configuration, sources, database and log: {directory.resolve()}"))
     _say_what_next()
     return exits.OK
 
