@@ -293,7 +293,7 @@ def _run() -> int:
         with ungrouped():
             app()
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else exits.OK
+        return end.code if isinstance(end.code, int) else exits.OK if end.code is None else exits.FAILED
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     except Exception as error:  # noqa: BLE001 -- the last to hear of it; told with its traceback
