@@ -313,10 +313,17 @@ class _Sweep:
                     self._unreachable_running = 0
             self._gathered.append(Looked(waiting.enrolment, waiting.known, lookup, time() - started))
             if len(self._gathered) >= BATCH:
-                full, self._gathered = self._gathered, []
-                self._has_room.clear()  # while this waits, every worker does: else each would fill a batch of its own
-                await self._looked.put(full)
-                self._has_room.set()
+                await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        """Give what was gathered to the recorder. While this waits every worker does: each would else fill a batch.
+
+        Apart from the workers' loop, whose variables would keep each worker's last batch in memory.
+        """
+        full, self._gathered = self._gathered, []
+        self._has_room.clear()
+        await self._looked.put(full)
+        self._has_room.set()
 
     async def _ask(self, secret: Secret, task: "asyncio.Task[None]") -> Lookup:
         self._asking.add(task)
