@@ -1,0 +1,308 @@
+"""From the outbox to hooks: at least once each, in time, and with an end to trying."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import pytest
+from aiohttp import web
+from pgqueuer import RetryRequested
+from pgqueuer.models import Job
+
+from auditor.alerts import webhook
+from auditor.alerts.base import Hook
+from auditor.alerts.deliveries import GIVE_UP_AFTER, Deliveries, drain, wait_after
+from auditor.credentials.reference import Resolver
+from auditor.model.errors import DeliveryFailed
+from auditor.model.finding import Alert
+from auditor.store import outbox
+from auditor.store.connection import Pool
+from auditor.store.outbox import DeliveryState
+from tests.alerts.receivers import Receiver, alert, answering, receiving
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+class Team:
+    """A hook that keeps what it takes; it fails for some alerts, some of the time or always, or takes its time."""
+
+    def __init__(self, *, fails: Callable[[Alert], bool] = lambda _alert: False, name: str = "team") -> None:
+        self.name = name
+        self.fails = fails
+        self.taken: list[Alert] = []
+        self.tried: list[Alert] = []
+
+    async def deliver(self, alert: Alert, now: datetime) -> str:
+        self.tried.append(alert)
+        if self.fails(alert):
+            raise DeliveryFailed(f"hooks.{self.name}: no")
+        self.taken.append(alert)
+        return "thanks"
+
+    async def close(self) -> None:
+        pass
+
+
+def alerts(number: int, at: datetime = NOW) -> list[Alert]:
+    return [
+        msgspec.structs.replace(alert(number=index), id=str(uuid4()), at=at + timedelta(seconds=index))
+        for index in range(number)
+    ]
+
+
+async def put(database: Pool, wanted: Mapping[str, Sequence[Alert]]) -> None:
+    async with database.acquire() as connection, connection.transaction():
+        await outbox.add(connection, wanted)
+
+
+async def states(database: Pool) -> dict[tuple[str, DeliveryState], int]:
+    async with database.acquire() as connection:
+        return dict(await outbox.count(connection))
+
+
+async def rows(database: Pool, question: str) -> list[tuple[object, ...]]:
+    async with database.acquire() as connection:
+        return [tuple(row) for row in await connection.fetch(question)]
+
+
+def clock() -> datetime:
+    return NOW
+
+
+async def run_jobs(database: Pool, deliveries: Deliveries, hooks: Mapping[str, Hook]) -> list[RetryRequested]:
+    """Run each queued job once, as a worker would; return what they asked for."""
+    asked: list[RetryRequested] = []
+    async with database.acquire() as connection:
+        jobs = await connection.fetch("select * from queue_job order by id")
+    for row in jobs:
+        try:
+            await deliveries.run_job(Job.model_validate(dict(row)), hooks)
+        except RetryRequested as retry:
+            asked.append(retry)
+    return asked
+
+
+async def test_every_hook_gets_every_alert_that_it_wants_once(database: Pool) -> None:
+    team, ops = Team(), Team(name="ops")
+    first, second = alerts(250), alerts(2)
+    await put(database, {"team": [*first, *second], "ops": second})
+    await drain(database, {"team": team, "ops": ops}, clock=clock, seconds=30)
+    assert Counter(taken.id for taken in team.taken) == Counter(one.id for one in [*first, *second])
+    assert [taken.id for taken in ops.taken] == [one.id for one in second]
+    assert await states(database) == {("team", DeliveryState.DELIVERED): 252, ("ops", DeliveryState.DELIVERED): 2}
+    assert await rows(database, "select distinct attempts, last_answer, last_attempt_at from delivery") == [
+        (1, "thanks", NOW)
+    ]
+    await drain(database, {"team": team, "ops": ops}, clock=clock, seconds=30)
+    assert (len(team.taken), len(ops.taken)) == (252, 2)
+
+
+@asynccontextmanager
+async def webhook_to(receiver: Receiver, directory: Path) -> AsyncIterator[Hook]:
+    settings = webhook.WebhookSettings.model_validate(
+        {"type": "webhook", "url": receiver.url, "secret": {"env": "SECRET"}, "allow_http": True}
+    )
+    secret = "whsec_" + "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+    hook = await webhook.KIND.open("team", settings, Resolver(directory, {"SECRET": secret}))
+    try:
+        yield hook
+    finally:
+        await hook.close()
+
+
+async def test_hook_that_fails_is_tried_again_with_the_same_id_and_the_same_body(
+    database: Pool, tmp_path: Path
+) -> None:
+    answers = iter([503, 503, 204])
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=next(answers))
+
+    await put(database, {"team": alerts(1)})
+    async with receiving(answer) as receiver, webhook_to(receiver, tmp_path) as hook:
+        await drain(database, {"team": hook}, clock=clock, seconds=30)
+    assert len({(headers["webhook-id"], body) for headers, body in receiver.requests}) == 1
+    assert len(receiver.requests) == 3
+    assert await rows(database, "select state, attempts, last_answer from delivery") == [("delivered", 3, "HTTP 204")]
+
+
+async def test_retry_after_is_obeyed(database: Pool, tmp_path: Path) -> None:
+    await put(database, {"team": alerts(1)})
+    async with receiving(answering(429, Retry_After="1234")) as receiver, webhook_to(receiver, tmp_path) as hook:
+        (retry,) = await run_jobs(database, Deliveries(database, clock=clock), {"team": hook})
+    assert retry.delay == timedelta(seconds=1234)
+
+
+def test_waits_grow_from_a_second_to_an_hour() -> None:
+    for attempts in range(5_000):
+        longest = min(2 ** min(attempts, 20), 3600)
+        assert longest / 2 <= wait_after(attempts).total_seconds() <= longest
+
+
+async def test_alert_that_is_not_taken_for_three_days_is_given_up(database: Pool) -> None:
+    team = Team(fails=lambda _alert: True)
+    now = NOW
+    await put(database, {"team": alerts(1)})
+    deliveries = Deliveries(database, clock=lambda: now)
+    now = NOW + GIVE_UP_AFTER - timedelta(seconds=1)
+    assert len(await run_jobs(database, deliveries, {"team": team})) == 1
+    assert await states(database) == {("team", DeliveryState.PENDING): 1}
+    now = NOW + GIVE_UP_AFTER
+    assert await run_jobs(database, deliveries, {"team": team}) == []
+    assert await rows(database, "select state, attempts, last_answer, last_attempt_at from delivery") == [
+        ("given_up", 2, "hooks.team: no", now)
+    ]
+
+
+async def test_alert_that_no_one_can_take_does_not_hold_up_the_others(database: Pool) -> None:
+    poison, *rest = alerts(20)
+    team = Team(fails=lambda alert: alert.id == poison.id)
+    await put(database, {"team": [poison, *rest]})
+    (retry,) = await run_jobs(database, Deliveries(database, clock=clock), {"team": team})
+    assert [taken.id for taken in team.taken] == [one.id for one in rest]
+    assert await states(database) == {("team", DeliveryState.DELIVERED): 19, ("team", DeliveryState.PENDING): 1}
+    assert "1 alerts left" in str(retry.reason)
+
+
+async def test_hook_that_is_away_is_spared_the_rest_for_now(database: Pool) -> None:
+    team = Team(fails=lambda _alert: True)
+    await put(database, {"team": alerts(50)})
+    (retry,) = await run_jobs(database, Deliveries(database, clock=clock), {"team": team})
+    assert len(team.tried) == 3
+    assert "50 alerts left" in str(retry.reason)
+
+
+async def test_hook_that_stays_away_is_spared_the_alerts_that_are_given_up(database: Pool) -> None:
+    team = Team(fails=lambda _alert: True)
+    await put(database, {"team": alerts(50, NOW - GIVE_UP_AFTER - timedelta(hours=1))})
+    assert await run_jobs(database, Deliveries(database, clock=clock), {"team": team}) == []
+    assert len(team.tried) == 3
+    assert await states(database) == {("team", DeliveryState.GIVEN_UP): 50}
+
+
+async def test_hook_with_a_defect_fails_like_any_other(database: Pool) -> None:
+    def fails(alert: Alert) -> bool:
+        return bool(alert.data["no such key"])
+
+    await put(database, {"team": alerts(1)})
+    (retry,) = await run_jobs(database, Deliveries(database, clock=clock), {"team": Team(fails=fails)})
+    assert "1 alerts left" in str(retry.reason)
+    assert await rows(database, "select state, last_answer from delivery") == [
+        ("pending", "hooks.team: failed with KeyError")
+    ]
+
+
+async def test_alerts_of_a_hook_that_is_gone_wait_for_it_and_are_given_up_in_the_end(database: Pool) -> None:
+    now = NOW
+    await put(database, {"gone": alerts(5)})
+    deliveries = Deliveries(database, clock=lambda: now)
+    async with database.acquire() as connection:
+        assert await outbox.waiting_hooks(connection) == ["gone"]
+    assert len(await run_jobs(database, deliveries, {})) == 1
+    assert await states(database) == {("gone", DeliveryState.PENDING): 5}
+    now = NOW + GIVE_UP_AFTER + timedelta(minutes=1)
+    assert await run_jobs(database, deliveries, {}) == []
+    assert await states(database) == {("gone", DeliveryState.GIVEN_UP): 5}
+    assert await rows(database, "select distinct last_answer from delivery") == [
+        ("hooks.gone: no such hook is configured any more",)
+    ]
+    async with database.acquire() as connection:
+        assert await outbox.waiting_hooks(connection) == []
+
+
+async def test_crash_between_delivery_and_its_note_sends_the_same_alert_again(database: Pool, tmp_path: Path) -> None:
+    await put(database, {"team": alerts(1)})
+    deliveries = Deliveries(database, clock=clock)
+    async with receiving(answering(204)) as receiver, webhook_to(receiver, tmp_path) as hook:
+        crashed = asyncio.create_task(run_jobs(database, deliveries, {"team": Crashing(hook)}))
+        await asyncio.wait([crashed])
+        assert crashed.cancelled()
+        assert await states(database) == {("team", DeliveryState.PENDING): 1}
+        assert await run_jobs(database, deliveries, {"team": hook}) == []
+    (first, first_body), (again, again_body) = receiver.requests
+    assert first["webhook-id"] == again["webhook-id"]
+    assert first_body == again_body
+    assert await states(database) == {("team", DeliveryState.DELIVERED): 1}
+
+
+class Crashing:
+    """Hands an alert over and then takes the whole process down, as far as a task can."""
+
+    def __init__(self, hook: Hook) -> None:
+        self.name = hook.name
+        self._hook = hook
+
+    async def deliver(self, alert: Alert, now: datetime) -> str:
+        await self._hook.deliver(alert, now)
+        raise asyncio.CancelledError
+
+    async def close(self) -> None:
+        pass
+
+
+class Hanging(Team):
+    """Never answers."""
+
+    async def deliver(self, alert: Alert, now: datetime) -> str:
+        self.tried.append(alert)
+        await asyncio.Event().wait()
+        raise AssertionError("never")
+
+
+async def test_draining_ends_in_time_whatever_hangs_and_leaves_the_rest_for_the_next_run(database: Pool) -> None:
+    hanging, team = Hanging(name="hanging"), Team()
+    wanted = alerts(3)
+    await put(database, {"hanging": wanted, "team": wanted})
+    async with asyncio.timeout(20):
+        await drain(database, {"hanging": hanging, "team": team}, clock=clock, seconds=0.5)
+    assert await states(database) == {("hanging", DeliveryState.PENDING): 3, ("team", DeliveryState.DELIVERED): 3}
+    mended = Team(name="hanging")
+    await drain(database, {"hanging": mended}, clock=clock, seconds=20)
+    assert [taken.id for taken in mended.taken] == [one.id for one in wanted]
+
+
+async def test_draining_that_is_cancelled_keeps_the_jobs_of_what_was_under_way(database: Pool) -> None:
+    hanging = Hanging()
+    await put(database, {"team": alerts(3)})
+    draining = asyncio.create_task(drain(database, {"team": hanging}, clock=clock, seconds=60))
+    async with asyncio.timeout(20):
+        while not hanging.tried:  # noqa: ASYNC110 -- what it waits for tells nobody
+            await asyncio.sleep(0.01)
+        draining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await draining
+    team = Team()
+    await drain(database, {"team": team}, clock=clock, seconds=20)
+    assert len(team.taken) == 3
+
+
+async def test_delivery_that_is_under_way_at_a_stop_may_end(database: Pool) -> None:
+    class Slow(Team):
+        async def deliver(self, alert: Alert, now: datetime) -> str:
+            await asyncio.sleep(0.1)
+            return await super().deliver(alert, now)
+
+    slow = Slow()
+    await put(database, {"team": alerts(3)})
+    deliveries = Deliveries(database, clock=clock)
+    running = asyncio.create_task(run_jobs(database, deliveries, {"team": slow}))
+    await asyncio.sleep(0.05)
+    deliveries.stop(20)
+    (retry,) = await running
+    assert retry.delay == timedelta(0)
+    assert await states(database) == {("team", DeliveryState.DELIVERED): 1, ("team", DeliveryState.PENDING): 2}
+
+
+async def test_jobs_that_failed_with_the_database_are_not_lost(database: Pool) -> None:
+    """What PgQueuer does to a job of ours whose function raises; and to one whose worker died."""
+    await put(database, {"team": alerts(101)})
+    async with database.acquire() as connection:
+        await connection.execute("update queue_job set status = 'failed' where id = (select min(id) from queue_job)")
+    team = Team()
+    await drain(database, {"team": team}, clock=clock, seconds=20)
+    assert len(team.taken) == 101
