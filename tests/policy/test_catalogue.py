@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.policy.policy_samples import NOW, PUBLIC_ID, QUIET, observed, policy_of, severity, token
 
 from auditor.model.finding import Severity
 from auditor.model.lookup import TokenMetadata
@@ -22,6 +21,7 @@ from auditor.policy.registry import SHIPPED
 from auditor.policy.scope_catalogue import SCOPES
 from auditor.policy.scopes import RiskTier
 from auditor.policy.validation import check_document
+from tests.policy.policy_samples import NOW, PUBLIC_ID, QUIET, observed, policy_of, severity, token
 
 BASELINE = Path(__file__).parents[2] / "config" / "policies" / "baseline.toml"
 ids = pytest.mark.parametrize("rule", SHIPPED, ids=lambda rule: rule.id)

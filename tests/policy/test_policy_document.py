@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from tests.policy.policy_samples import NOW, PUBLIC_ID, document, observed, policy_of, severity, token
 from pydantic import ValidationError
 
 from auditor.model.finding import Resolution
@@ -16,6 +15,7 @@ from auditor.policy.registry import SHIPPED, rules
 from auditor.policy.scopes import RiskTier
 from auditor.policy.selectors import Selector
 from auditor.policy.validation import check_document
+from tests.policy.policy_samples import NOW, PUBLIC_ID, document, observed, policy_of, severity, token
 
 SEEN = observed(
     token(name="Ingest-7", owner="svc-ingest", scopes=("logs.ingest", "metrics.ingest"), personal_access_token=None),

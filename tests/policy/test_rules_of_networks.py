@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from tests.policy.policy_samples import observed, policy_of, said, severity, token
 from pydantic import ValidationError
 
 from auditor.policy.base import Feeds
@@ -11,6 +10,7 @@ from auditor.policy.document import PolicyDocument
 from auditor.policy.engine import Policy
 from auditor.policy.networks import Networks, parse_address
 from auditor.policy.registry import rules
+from tests.policy.policy_samples import observed, policy_of, said, severity, token
 
 NO = None
 

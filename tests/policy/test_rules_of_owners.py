@@ -3,10 +3,10 @@
 from datetime import datetime, timedelta
 
 import pytest
-from tests.policy.policy_samples import DAY, HOUR, NOW, PUBLIC_ID, SECOND, observed, policy_of, said, severity, token
 from pydantic import ValidationError
 
 from auditor.policy.base import Feeds
+from tests.policy.policy_samples import DAY, HOUR, NOW, PUBLIC_ID, SECOND, observed, policy_of, said, severity, token
 
 NO = None
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.policy.policy_samples import DAY, NOW, observed, policy_of, said, severity, token
 from pydantic import ValidationError
 
 from auditor.policy.scope_catalogue import SCOPES
+from tests.policy.policy_samples import DAY, NOW, observed, policy_of, said, severity, token
 
 NO = None
 

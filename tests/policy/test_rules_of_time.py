@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+
 from tests.policy.policy_samples import DAY, HOUR, NOW, SECOND, observed, policy_of, said, severity, token
 
 NO = None
