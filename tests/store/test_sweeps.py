@@ -1,0 +1,156 @@
+"""The account of a sweep, its owner, its slot, and what becomes of one whose process died."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from auditor.model.errors import SweepUnderWay
+from auditor.model.lookup import Outcome
+from auditor.model.secret import Secret
+from auditor.model.sweep import SweepStatus
+from auditor.store import posture, sweeps
+from auditor.store.connection import Connection, Pool
+from auditor.store.database import connected
+from tests.store.history import HOUR, MISSING, NOW, begin, enrolment, failed, found
+
+
+@pytest.fixture
+async def connection(database: Pool) -> AsyncIterator[Connection]:
+    async with database.acquire() as connection:
+        yield connection
+
+
+async def test_account_adds_up_over_batches(connection: Connection) -> None:
+    sweep = await begin(connection)
+    await sweep.record((enrolment("a"), found()), (enrolment("b"), MISSING), (enrolment("c"), failed()))
+    await sweep.record((enrolment("d"), failed(Outcome.REFUSED)), (enrolment("e"), failed(Outcome.MALFORMED)))
+    await sweeps.count(connection, sweep.id, {}, {"HTTP 429": 1})
+    summary = await sweep.finish(SweepStatus.INCOMPLETE, unread={"wiki": "away"})
+    assert (summary.enrolled, summary.found, summary.missing, summary.refused, summary.failed) == (5, 1, 1, 1, 2)
+    assert summary.is_balanced
+    assert (summary.status, summary.finished_at) == (SweepStatus.INCOMPLETE, NOW)
+    assert (summary.reasons, summary.source_problems) == ({"HTTP 429": 1}, {"wiki": "away"})
+    assert await sweeps.latest(connection, "prod") == summary
+    assert await sweeps.latest(connection, "nowhere") is None
+
+
+async def test_account_that_does_not_add_up_cannot_be_closed(connection: Connection) -> None:
+    sweep = await begin(connection)
+    await connection.execute("update sweep set enrolled = 1")
+    with pytest.raises(asyncpg.CheckViolationError, match="accounts_for_every_token"):
+        await sweep.finish()
+
+
+async def test_enrolment_is_forgotten_with_the_sweep(connection: Connection) -> None:
+    sweep, other = await begin(connection), await begin(connection, "staging")
+    await sweep.enrol(enrolment("a"))
+    await other.enrol(enrolment("a"))
+    await sweep.finish()
+    assert await connection.fetchval("select array_agg(sweep_id) from enrolment") == [other.id]
+
+
+async def test_sweep_of_a_process_that_died_is_closed_as_failed_and_keeps_its_account(connection: Connection) -> None:
+    died = await begin(connection)
+    await died.record((enrolment("a"), found()), (enrolment("b"), failed()))
+    await died.enrol(enrolment("c"))
+    other = await begin(connection, "staging", NOW + HOUR)
+    await begin(connection, now=NOW + 2 * HOUR)
+    row = await connection.fetchrow(
+        "select status, finished_at, enrolled, found, failed from sweep where id = $1", died.id
+    )
+    assert tuple(row or ()) == ("failed", NOW + 2 * HOUR, 2, 1, 1)
+    reasons = await connection.fetchval("select reasons->>$2 from sweep where id = $1", died.id, sweeps.INTERRUPTED)
+    assert reasons == "1"
+    assert await connection.fetchval("select count(*) from enrolment where sweep_id = $1", died.id) == 0
+    assert await connection.fetchval("select status from sweep where id = $1", other.id) == "running"
+
+
+async def test_policy_is_kept_once_whole(connection: Connection) -> None:
+    for _number in range(2):
+        await (await begin(connection)).finish()
+    assert await connection.fetchval("select array_agg(document->>'name') from policy") == ["test"]
+
+
+async def test_environment_has_one_owner_until_its_connection_ends(database: Pool, database_url: Secret) -> None:
+    async with database.acquire() as connection:
+        environment = await sweeps.environment_id(connection, "prod", "https://prod.example.com")
+        other = await sweeps.environment_id(connection, "other", "https://other.example.com")
+    async with connected(database_url, application="rival", connections=2) as rival:
+        async with sweeps.owned(database, "prod", environment):
+            with pytest.raises(SweepUnderWay, match='"prod" is being swept by another process'):
+                async with sweeps.owned(rival, "prod", environment):
+                    pass
+            async with sweeps.owned(rival, "other", other):
+                pass
+        async with sweeps.owned(rival, "prod", environment) as owner:
+            process = await owner.fetchval("select pg_backend_pid()")
+            async with database.acquire() as connection:
+                await connection.execute("select pg_terminate_backend($1, 10000)", process)
+            async with sweeps.owned(database, "prod", environment):
+                pass
+
+
+async def test_environment_is_made_once_and_follows_its_url(connection: Connection) -> None:
+    first = await sweeps.environment_id(connection, "prod", "https://one.example.com")
+    assert await sweeps.environment_id(connection, "prod", "https://two.example.com") == first
+    assert await connection.fetchval("select url from environment") == "https://two.example.com"
+
+
+async def test_slot_is_taken_once_however_many_try(database: Pool) -> None:
+    async with database.acquire() as connection:
+        environment = await sweeps.environment_id(connection, "prod", "https://prod.example.com")
+
+    async def take() -> bool:
+        async with database.acquire() as connection, connection.transaction():
+            return await sweeps.take_slot(connection, environment, NOW)
+
+    assert sorted(await asyncio.gather(*(take() for _number in range(4)))) == [False, False, False, True]
+
+
+async def test_slot_that_was_given_back_can_be_taken(connection: Connection) -> None:
+    environment = await sweeps.environment_id(connection, "prod", "https://prod.example.com")
+
+    async def fail() -> None:
+        async with connection.transaction():
+            assert await sweeps.take_slot(connection, environment, NOW)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
+    assert await sweeps.take_slot(connection, environment, NOW)
+
+
+async def test_slot_that_a_sweep_has_begun_after_is_served(connection: Connection) -> None:
+    sweep = await begin(connection)
+    assert not await sweeps.take_slot(connection, sweep.environment, NOW)
+    assert not await sweeps.take_slot(connection, sweep.environment, NOW - HOUR)
+    assert await sweeps.take_slot(connection, sweep.environment, NOW + HOUR)
+
+
+async def test_slots_are_forgotten_after_a_month(connection: Connection) -> None:
+    environment = await sweeps.environment_id(connection, "prod", "https://prod.example.com")
+    for days in (0, 1, 31):
+        assert await sweeps.take_slot(connection, environment, NOW + timedelta(days=days))
+    assert await connection.fetchval("select min(slot) from schedule_slot") == NOW + timedelta(days=1)
+
+
+async def test_posture_says_how_each_environment_stands(connection: Connection) -> None:
+    complete = await begin(connection)
+    await complete.record((enrolment("a"), found()), (enrolment("b"), MISSING), (enrolment("gone"), found()))
+    first = await complete.finish()
+    incomplete = await begin(connection, now=NOW + HOUR)
+    await incomplete.record((enrolment("a"), failed()), (enrolment("b"), MISSING), (enrolment("c"), failed()))
+    second = await incomplete.finish(SweepStatus.INCOMPLETE)
+    await begin(connection, now=NOW + 2 * HOUR)  # still running: says nothing yet
+    await begin(connection, "new")
+    new, prod = await posture.environments(connection)
+    assert (prod.name, prod.url, prod.policy_name) == ("prod", "https://prod.example.com", "test")
+    assert prod.last_finished == second
+    assert prod.last_complete_at == first.finished_at
+    assert (prod.stored_tokens, prod.unknown_tokens) == (3, 2)
+    assert list(prod.rules) == ["DT-EXP-01"]
+    assert (new.name, new.last_finished, new.last_complete_at, new.stored_tokens) == ("new", None, None, 0)
+    assert (new.policy_name, new.rules) == ("", {})
