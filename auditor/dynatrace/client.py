@@ -18,6 +18,7 @@ import msgspec
 import stamina
 import structlog
 from aiohttp.payload import BytesPayload
+from multidict import CIMultiDict
 from yarl import URL
 
 from auditor.dynatrace.answer import Api, MalformedAnswer, decode, error_code
@@ -73,12 +74,14 @@ class Client:
         self._url = URL(settings.url + _PATHS[settings.api])
         self._proxy = URL(settings.proxy) if settings.proxy else None
         # Not the session's: those go to a proxy, too, before there is any TLS.
-        self._headers = {
-            "Authorization": f"Api-Token {credential.reveal()}",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "auditor",
-        }
+        self._headers = CIMultiDict(
+            {
+                "Authorization": f"Api-Token {credential.reveal()}",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": "auditor",
+            }
+        )
         self._pace = Pace(settings.requests_per_second)
         self._departure = asyncio.Lock()
         self._closed: tuple[datetime, Outcome, str] | None = None
