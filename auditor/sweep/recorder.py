@@ -12,7 +12,7 @@ from auditor.model.finding import Alert, Resolution, Severity, Transition
 from auditor.model.lookup import Lookup, Outcome
 from auditor.model.sweep import SweepStatus, SweepSummary
 from auditor.policy.lifecycle import Change, KnownFinding, changes, ended
-from auditor.policy.observing import is_changed, is_used, label_of, observe
+from auditor.policy.observing import FINGERPRINT_PREFIX, is_changed, is_used, label_of, observe
 from auditor.policy.registry import rules
 from auditor.store import findings, outbox, sweeps, tokens
 from auditor.store.connection import Connection
@@ -80,7 +80,7 @@ class Recorder:
         enrolment, known, lookup = looked.enrolment, looked.known, looked.lookup
         previous = known.previous if known else None
         label = known.label if known else ""
-        if not label or label.startswith("fp:"):
+        if not label or label.startswith(FINGERPRINT_PREFIX):
             label = label_of(enrolment.public_id, enrolment.fingerprint, lookup)
         observation = observe(
             lookup,
