@@ -104,7 +104,9 @@ async def run(
                 if process.stdin is not None:
                     tasks.create_task(_feed(process.stdin, stdin or b""))
                 stdout = await _read(process.stdout, max_output)
-        except* OutputTooLarge:
+        except ExceptionGroup as group:
+            if group.subgroup(OutputTooLarge) is None:
+                raise
             raise OutputTooLarge(f"more than {max_output} bytes of output") from None
         return Completed(await process.wait(), stdout, stderr.result())
 
