@@ -58,7 +58,7 @@ def configure(
     May be called again, on a reload for instance. Take ``report_loop_error`` as the event loop's exception handler.
     """
     out = sys.stderr if stream is None else stream
-    sink = _Sink(out)
+    sink = _Sink(stream)
     render: Processor
     if log_format == "console" or (log_format == "auto" and out.isatty()):
         render = _Console(colours=out.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb")
@@ -107,19 +107,23 @@ def _report_thread(arguments: threading.ExceptHookArgs) -> None:
 
 
 class _Sink:
-    """Writes whole lines to a stream, one at a time."""
+    """Writes whole lines to a stream, one at a time; without one to what standard error is then.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    So a progress bar that takes standard error over while it is shown has log lines pass above it.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._given = stream
         self._lock = threading.Lock()
 
     def write(self, line: str) -> None:
         """Write a line. One that cannot be written is lost: a full disk or a closed pipe must not stop the audit."""
-        encoding = self._stream.encoding or "utf-8"
+        stream = sys.stderr if self._given is None else self._given
+        encoding = stream.encoding or "utf-8"
         with self._lock:
             try:
-                self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-                self._stream.flush()
+                stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+                stream.flush()
             except (OSError, ValueError):
                 pass
 

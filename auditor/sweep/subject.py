@@ -1,7 +1,7 @@
 """What a sweep is given: an environment with its client, sources and policy, and whom to tell."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -40,12 +40,8 @@ class Progress:
     expected: int | None = None
     """How many tokens the sweep before enrolled; None before the first."""
     enrolled: int = 0
-    outcomes: dict[Outcome, int] = field(default_factory=dict)
-
-    @property
-    def done(self) -> int:
-        """Tokens whose lookup ended."""
-        return sum(self.outcomes.values())
+    done: int = 0
+    """Tokens whose lookup ended, recorded yet or not."""
 
 
 class Telemetry(Protocol):

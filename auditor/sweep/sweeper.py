@@ -312,6 +312,7 @@ class _Sweep:
                 else:
                     self._unreachable_running = 0
             self._gathered.append(Looked(waiting.enrolment, waiting.known, lookup, time() - started))
+            self._progress.done += 1
             if len(self._gathered) >= BATCH:
                 await self._hand_over()
 
@@ -373,8 +374,6 @@ class _Sweep:
             while (batch := await self._looked.get()) is not None:
                 await recorder.record(connection, batch)
                 outcomes = Counter(looked.lookup.outcome for looked in batch)
-                for outcome, number in outcomes.items():
-                    self._progress.outcomes[outcome] = self._progress.outcomes.get(outcome, 0) + number
                 self._telemetry.looked_up(
                     self._subject.name, outcomes, [looked.seconds for looked in batch if looked.lookup.attempts]
                 )
