@@ -164,14 +164,18 @@ class Worker:
             environment = await sweeps.environment_id(connection, name, url)
             if not await sweeps.take_slot(connection, environment, slot):
                 return
-            await enqueue(
+            enqueued = await enqueue(
                 connection,
                 _entrypoint_of(name),
                 [msgspec.json.encode(SweepJob(name, slot))],
-                dedupe_keys=[f"{_entrypoint_of(name)}:{slot.isoformat()}"],
+                dedupe_keys=[_entrypoint_of(name)],
                 delay=delay,
             )
-        log.info("sweep_enqueued", environment=name, slot=slot.isoformat(), delay_seconds=round(delay.total_seconds()))
+        note = log.bind(environment=name, slot=slot.isoformat())
+        if enqueued:
+            note.info("sweep_enqueued", delay_seconds=round(delay.total_seconds()))
+        else:
+            note.warning("slot_passed_over", reason="the sweep of an earlier slot has not ended yet")
 
     async def _sweep(self, job: Job) -> None:
         """Run one queued sweep; one that is cut short by a stop, or by the database, is left to whoever comes next."""

@@ -20,7 +20,6 @@ _LOST: Final = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InterfaceError,
@@ -33,9 +32,13 @@ _REFUSED: Final = (
 )
 
 
+_EXHAUSTED: Final = asyncpg.InsufficientResourcesError
+"""Of disk, memory or connections."""
+
+
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the driver's errors about a server that is away or refuses into ``StoreUnavailable``; others pass."""
+    """Turn errors about a server that is away, refuses or is exhausted into ``StoreUnavailable``; others pass."""
     try:
         yield
     except _REFUSED as error:
@@ -43,6 +46,8 @@ def translated() -> Iterator[None]:
             f"PostgreSQL refused: {error}; see that the role and the database of [database] url exist and that the "
             "role may create tables"
         ) from error
+    except _EXHAUSTED as error:
+        raise StoreUnavailable(f"PostgreSQL cannot work: {error}; see to its disk, memory and connections") from error
     except _LOST as error:
         raise StoreUnavailable(
             f"PostgreSQL cannot be reached: {error or type(error).__name__}; see that the server runs and that "

@@ -79,7 +79,9 @@ async def release(connection: Connection, worker: UUID | None = None) -> None:
     """
     await connection.execute(
         """
-        update queue_job set status = 'queued', queue_manager_id = null, execute_after = now(), updated = now()
+        update queue_job set status = 'queued', queue_manager_id = null, execute_after = now(), updated = now(),
+            -- Another job may have taken the key of one that failed.
+            dedupe_key = case status when 'failed' then null else dedupe_key end
         where status = 'failed' or (status = 'picked' and queue_manager_id = $1)
         """,
         worker,

@@ -87,6 +87,19 @@ async def test_stop_in_the_middle_of_a_sweep_keeps_what_was_recorded_and_the_nex
             assert await service.stop() == 0
 
 
+async def test_slot_that_comes_while_an_earlier_one_is_swept_is_passed_over(
+    tmp_path: Path, database_url: Secret, database: Pool
+) -> None:
+    async with site(tmp_path, database_url, tokens=30) as here:
+        here.api.set_capacity(Capacity(workers=1, service_seconds=0.1))
+        async with running(here) as service:
+            await service.until("slot_passed_over")
+            assert await value(database, "select count(*) from queue_job") == 1
+            here.api.set_capacity(None)
+            await service.until("sweep_started", 2)
+            assert await service.stop() == 0
+
+
 async def test_lookup_that_hangs_does_not_hold_up_the_end(tmp_path: Path, database_url: Secret) -> None:
     async with site(tmp_path, database_url) as here:
         here.api.set_faults(Faults(plans=(Plan(then=Fault.LATENCY),), latency_seconds=300))

@@ -107,7 +107,8 @@ async def test_second_job_with_the_same_dedupe_key_is_left_out(connection: Conne
 async def test_jobs_that_failed_and_those_of_a_worker_that_lost_them_are_queued_again(connection: Connection) -> None:
     mine, others = uuid4(), uuid4()
     await enqueue(connection, "sweep:prod", [b"failed", b"mine", b"others", b"queued"])
-    await connection.execute("update queue_job set status = 'failed' where payload = 'failed'")
+    await connection.execute("update queue_job set status = 'failed', dedupe_key = 'key' where payload = 'failed'")
+    assert await enqueue(connection, "sweep:prod", [b"later"], dedupe_keys=["key"]) == 1
     for worker, payload in ((mine, b"mine"), (others, b"others")):
         await connection.execute(
             "update queue_job set status = 'picked', queue_manager_id = $1, heartbeat = now() where payload = $2",
@@ -123,4 +124,5 @@ async def test_jobs_that_failed_and_those_of_a_worker_that_lost_them_are_queued_
         (b"mine", "queued", None),
         (b"others", "picked", others),
         (b"queued", "queued", None),
+        (b"later", "queued", None),
     ]
