@@ -109,7 +109,7 @@ class _Sweep:
         self._stopped: str | None = None
         """Why no further token is looked up; None while they are."""
         self._unreachable_running = 0
-        self._waiting: asyncio.Queue[list[_Waiting] | None] = asyncio.Queue(maxsize=1)
+        self._waiting: asyncio.Queue[list[_Waiting] | None] = asyncio.Queue(maxsize=2)
         self._at_hand: deque[_Waiting] = deque()
         self._next_batch = asyncio.Lock()
         self._is_read_to_the_end = False
@@ -119,7 +119,7 @@ class _Sweep:
         """Tasks that wait for a lookup."""
         self._given_up: set[asyncio.Task[None]] = set()
         """Of these, the ones whose lookup was cancelled and not the task."""
-        self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue(maxsize=1)
+        self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue(maxsize=3)
         self._gathered: list[Looked] = []
         self._has_room = asyncio.Event()
         self._has_room.set()
