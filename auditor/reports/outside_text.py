@@ -23,7 +23,14 @@ def visible(text: str) -> str:
     text = redacted(text)
     if text.isprintable():
         return text
-    return "".join(_mark(char) if unicodedata.category(char) in _INVISIBLE else char for char in text)
+    return "".join(_mark(char) if _is_invisible(char) else char for char in text)
+
+
+def _is_invisible(char: str) -> bool:
+    """Whether a character has no mark of its own, or is one of the 66 that no text may hold (Unicode 23.7)."""
+    code = ord(char)
+    is_noncharacter = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
+    return is_noncharacter or unicodedata.category(char) in _INVISIBLE
 
 
 def _mark(char: str) -> str:

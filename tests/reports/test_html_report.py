@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 import html5lib
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from auditor.model.finding import Finding, Resolution, Severity
@@ -138,6 +138,7 @@ async def test_hostile_values_are_shown_as_text_everywhere(value: str) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(alphabet=st.characters(exclude_categories=())))
+@example("\ufffe\ufdd0\U0010ffff")
 async def test_any_name_leaves_a_valid_page_that_can_be_encoded(name: str) -> None:
     page = await written(Html(), report(environment(), rules=[]), [finding(token_name=name)])
 
