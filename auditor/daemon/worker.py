@@ -77,6 +77,7 @@ class Worker:
         self._deliveries = Deliveries(pool, clock=clock, telemetry=metrics)
         self._parts: _Parts | None = None
         self._sweeps: asyncio.Semaphore | None = None
+        self._is_lost = False
 
     async def __aenter__(self) -> Self:
         with translated():
@@ -132,15 +133,18 @@ class Worker:
                         dequeue_timeout=_POLL, heartbeat_timeout=HEARTBEAT, shutdown_on_listener_failure=True
                     )
                     guard.cancel()
-        except FailingListenerError as error:
-            raise StoreUnavailable(_LOST) from error
-        if not self._stopping.is_set():
+        except (FailingListenerError, StoreUnavailable) as error:
+            if self._is_lost or isinstance(error, FailingListenerError):
+                raise StoreUnavailable(_LOST) from error
+            raise
+        if self._is_lost:
             raise StoreUnavailable(_LOST)
 
     async def _guard(self) -> None:
         """Stop as soon as the database goes away, which the queue would notice only when it next asks for jobs."""
         async with self.pool.acquire() as connection:
             await until_lost(connection)
+        self._is_lost = True
         self.stop()
 
     def stop(self) -> None:

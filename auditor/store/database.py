@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
 import asyncpg
@@ -14,6 +14,7 @@ from auditor.store.embedded import DATABASE_NAME, DATABASE_USER, Address
 
 CONNECT_SECONDS: Final = 10.0
 COMMAND_SECONDS: Final = 120.0
+CLOSE_SECONDS: Final = 3.0
 
 _LOST: Final = (
     OSError,
@@ -50,7 +51,7 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable(f"PostgreSQL cannot work: {error}; see to its disk, memory and connections") from error
     except _LOST as error:
         raise StoreUnavailable(
-            f"PostgreSQL cannot be reached: {error or type(error).__name__}; see that the server runs and that "
+            f"PostgreSQL cannot be reached: {str(error) or type(error).__name__}; see that the server runs and that "
             "[database] url is right"
         ) from error
 
@@ -102,4 +103,7 @@ async def connected(server: Secret | Address, *, application: str, connections: 
     try:
         yield pool
     finally:
-        await pool.close()
+        # Who used a connection has let go of it by now, but one that broke at the wrong moment is never released.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await pool.close()

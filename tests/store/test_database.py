@@ -1,0 +1,82 @@
+"""The pool, and what is said of a server that is away, refuses or is exhausted."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from auditor.model.errors import StoreUnavailable
+from auditor.model.secret import Secret
+from auditor.store.connection import Pool
+from auditor.store.database import connected, translated, until_lost
+
+
+async def open_and_close(url: str) -> None:
+    async with connected(Secret(url), application="tests"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://auditor:hush@127.0.0.1:1/auditor", r"PostgreSQL cannot be reached: .*\[database\] url is right"),
+        ("postgresql:///auditor?host=/nonexistent", r"PostgreSQL cannot be reached: .*"),
+        ("mysql://auditor:hush@127.0.0.1/auditor", r"\[database\] url is not a PostgreSQL URL such as .*"),
+        ("postgresql://auditor:hush@127.0.0.1:port/auditor", r"\[database\] url is not a PostgreSQL URL such as .*"),
+    ],
+)
+async def test_server_that_is_not_there_is_told_without_its_password(url: str, message: str) -> None:
+    with pytest.raises(StoreUnavailable, match=message) as raised:
+        await open_and_close(url)
+    assert "hush" not in str(raised.value)
+
+
+async def test_database_that_does_not_exist_is_a_refusal(database_url: Secret) -> None:
+    with pytest.raises(StoreUnavailable, match=r'PostgreSQL refused: database "nowhere" does not exist; see that'):
+        await open_and_close(f"postgresql:///nowhere?{database_url.reveal().partition('?')[2]}")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (asyncpg.DiskFullError("no space left"), "PostgreSQL cannot work: no space left; see to its disk"),
+        (asyncpg.TooManyConnectionsError("too many clients"), "PostgreSQL cannot work: too many clients"),
+        (asyncpg.AdminShutdownError("terminating"), "PostgreSQL cannot be reached: terminating"),
+        (TimeoutError(), "PostgreSQL cannot be reached: TimeoutError"),
+    ],
+)
+def test_outage_of_any_kind_is_unavailability(error: Exception, message: str) -> None:
+    with pytest.raises(StoreUnavailable, match=message), translated():
+        raise error
+
+
+def test_defect_of_ours_is_none() -> None:
+    with pytest.raises(asyncpg.UniqueViolationError), translated():
+        raise asyncpg.UniqueViolationError("duplicate key")
+
+
+async def test_connection_that_is_never_released_does_not_hold_up_the_end(
+    database_url: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.store.database.CLOSE_SECONDS", 0.1)
+    async with asyncio.timeout(20), connected(database_url, application="tests") as pool:
+        await pool.acquire().__aenter__()
+
+
+async def test_loss_of_a_connection_is_noticed_while_nobody_uses_it(database: Pool) -> None:
+    async with database.acquire() as watched, database.acquire() as other:
+        waiting = asyncio.create_task(until_lost(watched))
+        process = await watched.fetchval("select pg_backend_pid()")
+        assert not waiting.done()
+        await other.execute("select pg_terminate_backend($1)", process)
+        async with asyncio.timeout(20):
+            await waiting
+
+
+async def test_watch_that_ends_leaves_the_connection_as_it_was(database: Pool) -> None:
+    async with database.acquire() as watched:
+        waiting = asyncio.create_task(until_lost(watched))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert await watched.fetchval("select 1") == 1
