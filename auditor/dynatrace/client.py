@@ -22,6 +22,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from auditor.dynatrace.answer import Api, MalformedAnswer, decode, error_code
+from auditor.dynatrace.deadline import Deadline
 from auditor.dynatrace.pace import Pace
 from auditor.dynatrace.settings import EnvironmentSettings
 from auditor.model.errors import ConfigError, Problem
@@ -86,8 +87,9 @@ class Client:
         self._departure = asyncio.Lock()
         self._closed: tuple[datetime, Outcome, str] | None = None
         """Until when the environment asked to be left alone, where that is too long to wait, and in which answer."""
+        self._deadline = Deadline(settings.total_timeout_seconds)
         self._timeout = aiohttp.ClientTimeout(
-            total=settings.total_timeout_seconds,
+            total=None,
             sock_connect=settings.connect_timeout_seconds,
             # A limit for one read that is no shorter than the one for the whole would only cost.
             sock_read=settings.read_timeout_seconds
@@ -120,6 +122,7 @@ class Client:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+        self._deadline.close()
 
     async def lookup(self, secret: Secret) -> Lookup:
         """Look one token up and return how that ended, after retries of what may pass.
@@ -160,10 +163,11 @@ class Client:
         # A payload made here spares aiohttp from asking, for each request, what kind of thing the body is.
         body = BytesPayload(msgspec.json.encode({"token": secret.reveal()}), content_type=_JSON)
         try:
-            async with self._session.post(
-                self._url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
-            ) as response:
-                content = await _read(response)
+            with self._deadline:
+                async with self._session.post(
+                    self._url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
+                ) as response:
+                    content = await _read(response)
         except aiohttp.ConnectionTimeoutError:
             raise self._passing(Outcome.UNREACHABLE, "timed out while connecting", number) from None
         except TimeoutError:

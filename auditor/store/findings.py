@@ -9,6 +9,7 @@ import msgspec
 from auditor.model.finding import Finding, Resolution, Severity, Transition
 from auditor.policy.lifecycle import Change, KnownFinding
 from auditor.store.connection import Connection, Row
+from auditor.store.rows import as_json, recordset
 from auditor.store.tokens import locations_of
 
 _evidence: Final = msgspec.json.Decoder(dict[str, Any]).decode
@@ -55,12 +56,11 @@ async def apply(connection: Connection, sweep: int, changes: Sequence[tuple[int,
 
 async def _open(connection: Connection, sweep: int, opened: Sequence[tuple[int, Change]], now: datetime) -> None:
     await connection.execute(
-        """
+        f"""
         with f as (
             insert into finding (token_id, rule_id, discriminator, severity, status, message, evidence, opened_at)
-            select token_id, rule_id, discriminator, severity, 'open', message, evidence::jsonb, $2
-            from unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-                as o (token_id, rule_id, discriminator, severity, message, evidence)
+            select token_id, rule_id, discriminator, severity, 'open', message, evidence, $2
+            from {recordset("$3", "o", {"token_id": "bigint", **_WRITTEN})}
             returning id, severity, message, evidence
         )
         insert into finding_event (finding_id, sweep_id, at, transition, severity, message, evidence)
@@ -68,22 +68,16 @@ async def _open(connection: Connection, sweep: int, opened: Sequence[tuple[int, 
         """,
         sweep,
         now,
-        [token for token, _change in opened],
-        [change.violation.rule_id for _token, change in opened],
-        [change.violation.discriminator for _token, change in opened],
-        [change.violation.severity.value for _token, change in opened],
-        [change.violation.message for _token, change in opened],
-        [_json(change.violation.evidence) for _token, change in opened],
+        as_json([{"token_id": token, **_written(change)} for token, change in opened]),
     )
 
 
 async def _move(connection: Connection, sweep: int, moved: Sequence[tuple[int, Change]], now: datetime) -> None:
     await connection.execute(
-        """
+        f"""
         with c as (
-            select id, transition, severity, message, evidence::jsonb as evidence, resolution
-            from unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-                as c (id, transition, severity, message, evidence, resolution)
+            select *
+            from {recordset("$3", "c", {"id": "bigint", "transition": "text", "resolution": "text", **_WRITTEN})}
         ), written as (
             insert into finding_event (finding_id, sweep_id, at, transition, severity, resolution, message, evidence)
             select c.id, $1, $2, c.transition, c.severity, c.resolution, c.message, c.evidence
@@ -99,13 +93,34 @@ async def _move(connection: Connection, sweep: int, moved: Sequence[tuple[int, C
         """,
         sweep,
         now,
-        [number for number, _change in moved],
-        [change.transition.value if change.transition else None for _number, change in moved],
-        [change.violation.severity.value for _number, change in moved],
-        [change.violation.message for _number, change in moved],
-        [_json(change.violation.evidence) for _number, change in moved],
-        [change.resolution.value if change.resolution else None for _number, change in moved],
+        as_json(
+            [
+                {"id": number, "transition": change.transition, "resolution": change.resolution, **_written(change)}
+                for number, change in moved
+            ]
+        ),
     )
+
+
+_WRITTEN: Final = {
+    "rule_id": "text",
+    "discriminator": "text",
+    "severity": "text",
+    "message": "text",
+    "evidence": "jsonb",
+}
+
+
+def _written(change: Change) -> dict[str, object]:
+    """Return the columns of ``_WRITTEN``."""
+    violation = change.violation
+    return {
+        "rule_id": violation.rule_id,
+        "discriminator": violation.discriminator,
+        "severity": violation.severity,
+        "message": violation.message,
+        "evidence": violation.evidence,
+    }
 
 
 def key_of(environment: str, label: str, rule_id: str, discriminator: str) -> str:
@@ -247,7 +262,7 @@ async def happened(connection: Connection, swept: Sequence[int]) -> Sequence[Hap
             join environment on environment.id = t.environment_id
             where e.sweep_id = any ($1::bigint[])
             order by {_WORST_FIRST.replace("f.severity", "e.severity")}, e.id
-            """,  # noqa: S608 -- a constant of this module
+            """,
             list(swept),
         )
     ]
@@ -326,7 +341,3 @@ def _finding(row: Row) -> Finding:
         reopenings=row["reopenings"],
         is_stored=row["is_stored"],
     )
-
-
-def _json(value: Mapping[str, object]) -> str:
-    return msgspec.json.encode(value).decode()

@@ -15,6 +15,7 @@ import msgspec
 from auditor.model.finding import Alert, Severity
 from auditor.store.connection import Connection
 from auditor.store.queue import enqueue
+from auditor.store.rows import as_json
 
 ALERTS_A_JOB: Final = 100
 
@@ -61,7 +62,7 @@ async def add(connection: Connection, alerts: Mapping[str, Sequence[Alert]]) -> 
         [alert.severity.value for alert in once.values()],
         [alert.environment for alert in once.values()],
         [alert.at for alert in once.values()],
-        [msgspec.json.encode(alert.data).decode() for alert in once.values()],
+        [as_json(alert.data) for alert in once.values()],
     )
     await connection.execute(
         "insert into delivery (alert_id, hook) select * from unnest($1::uuid[], $2::text[])",

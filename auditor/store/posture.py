@@ -42,7 +42,7 @@ async def environments(connection: Connection) -> Sequence[EnvironmentState]:
             join policy on policy.digest = sweep.policy_digest
             where sweep.finished_at is not null
             order by sweep.environment_id, sweep.id desc
-            """  # noqa: S608 -- a constant of another module
+            """
         )
     }
     rows = await connection.fetch(

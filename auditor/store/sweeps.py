@@ -11,6 +11,7 @@ from auditor.model.errors import SweepUnderWay
 from auditor.model.lookup import Outcome
 from auditor.model.sweep import RuleStanding, SweepStatus, SweepSummary
 from auditor.store.connection import Connection, Pool, Row
+from auditor.store.rows import as_json
 
 INTERRUPTED: Final = "the sweep's process ended before it"
 
@@ -94,7 +95,7 @@ async def begin(
                 """,
                 environment,
                 policy_digest,
-                _json(rules),
+                as_json(rules),
                 self_lookup,
                 now,
             )
@@ -139,7 +140,7 @@ async def count(
         outcomes.get(Outcome.MISSING, 0),
         outcomes.get(Outcome.REFUSED, 0),
         sum(number for outcome, number in outcomes.items() if outcome.is_failure),
-        _json(reasons),
+        as_json(reasons),
     )
 
 
@@ -157,10 +158,10 @@ async def finish(
         update sweep set status = $2, source_problems = $3, finished_at = $4
         from environment where sweep.id = $1 and environment.id = sweep.environment_id
         returning {SUMMARY_COLUMNS}
-        """,  # noqa: S608 -- a constant of this module
+        """,
         sweep,
         status.value,
-        _json(source_problems),
+        as_json(source_problems),
         now,
     )
     await connection.execute("delete from enrolment where sweep_id = $1", sweep)
@@ -202,11 +203,7 @@ async def latest(connection: Connection, environment: str) -> SweepSummary | Non
         f"""
         select {SUMMARY_COLUMNS} from sweep join environment on environment.id = sweep.environment_id
         where environment.name = $1 order by sweep.id desc limit 1
-        """,  # noqa: S608 -- a constant of this module
+        """,
         environment,
     )
     return None if row is None else summary_of(row)
-
-
-def _json(value: Mapping[str, object]) -> str:
-    return msgspec.json.encode(value).decode()

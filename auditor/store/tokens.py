@@ -1,6 +1,6 @@
 """Stored tokens: enrolment in a sweep, the latest evidence about each, its changes and its uses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -9,9 +9,9 @@ import msgspec
 from auditor.model.lookup import Lookup, Observation, Outcome, TokenMetadata
 from auditor.model.token import Location
 from auditor.store.connection import Connection, Row
+from auditor.store.rows import as_json, bytes_in_json, recordset
 
 _UNIT: Final = "\x1f"
-_RECORD: Final = "\x1e"
 
 
 class Enrolment(msgspec.Struct, frozen=True, gc=False):
@@ -62,20 +62,27 @@ async def enrol(
     have no date of their own.
     """
     rows = await connection.fetch(
-        """
+        f"""
         insert into enrolment (sweep_id, fingerprint, places, tags)
-        select $1, fingerprint, string_to_array(places, E'\\x1e'), string_to_array(tags, E'\\x1e')
-        from unnest($2::bytea[], $3::text[], $4::text[]) as o (fingerprint, places, tags)
+        select $1, fingerprint, places, tags
+        from {recordset("$2", "o", {"fingerprint": "bytea", "places": "text[]", "tags": "text[]"})}
         on conflict (sweep_id, fingerprint) do update set
             places = (select array_agg(distinct p order by p) from unnest(enrolment.places || excluded.places) p),
-            tags = (select coalesce(array_agg(distinct t order by t), '{}')
+            tags = (select coalesce(array_agg(distinct t order by t), '{{}}')
                     from unnest(enrolment.tags || excluded.tags) t)
         returning fingerprint, xmax = 0 as is_new
         """,
         sweep,
-        [entry.fingerprint for entry in batch],
-        [_RECORD.join(map(_place, sorted(entry.locations))) for entry in batch],
-        [_RECORD.join(sorted(entry.tags)) for entry in batch],
+        as_json(
+            [
+                {
+                    "fingerprint": bytes_in_json(entry.fingerprint),
+                    "places": _places(entry),
+                    "tags": sorted(entry.tags),
+                }
+                for entry in batch
+            ]
+        ),
     )
     new = [row["fingerprint"] for row in rows if row["is_new"]]
     known = {row["fingerprint"]: _known(row, at) for row in await _fetch_known(connection, environment, new)}
@@ -141,13 +148,15 @@ async def settle_places(
         update token t set places = f.places, tags = e.tags, removed_at = null
         from enrolment e
         cross join lateral (
-            select array_agg(distinct p order by p) as places from (
-                select unnest(e.places) as p
-                union all
-                select p from unnest((select places from token k
-                                      where k.environment_id = $2 and k.fingerprint = e.fingerprint)) as p
-                where split_part(p, E'\\x1f', 1) = any ($3::text[])
-            ) kept
+            select case when cardinality($3::text[]) = 0 then e.places else (
+                select array_agg(distinct p order by p) from (
+                    select unnest(e.places) as p
+                    union all
+                    select p from unnest((select places from token k
+                                          where k.environment_id = $2 and k.fingerprint = e.fingerprint)) as p
+                    where split_part(p, E'\\x1f', 1) = any ($3::text[])
+                ) kept
+            ) end as places
         ) f
         where e.sweep_id = $1 and t.environment_id = $2 and t.fingerprint = e.fingerprint
             and (t.places is distinct from f.places or t.tags is distinct from e.tags or t.removed_at is not null)
@@ -159,9 +168,12 @@ async def settle_places(
     removed = await connection.fetch(
         """
         update token t set removed_at = $3
-        where t.environment_id = $2 and t.removed_at is null
-            and not exists (select 1 from enrolment e where e.sweep_id = $1 and e.fingerprint = t.fingerprint)
-            and not exists (select 1 from unnest(t.places) p where split_part(p, E'\\x1f', 1) = any ($4::text[]))
+        where t.environment_id = $2 and t.fingerprint in (
+                select fingerprint from token where environment_id = $2 and removed_at is null
+                except select fingerprint from enrolment where sweep_id = $1
+            )
+            and (cardinality($4::text[]) = 0
+                or not exists (select 1 from unnest(t.places) p where split_part(p, E'\\x1f', 1) = any ($4::text[])))
         returning t.id
         """,
         sweep,
@@ -184,61 +196,41 @@ _METADATA: Final = {
     "expiration_date": "timestamptz",
     "last_used_date": "timestamptz",
     "last_used_ip_address": "text",
-    "scopes": "text",
-    "additional_metadata": "text",
+    "scopes": "text[]",
+    "additional_metadata": "jsonb",
 }
-"""The columns of ``token`` that a found token's metadata fill, with the types of the arrays that carry them."""
+"""The columns of ``token`` that a found token's metadata fill, with their types."""
 _COLUMNS: Final = _EVIDENCE | _METADATA
 _NAMES: Final = ", ".join(_COLUMNS)
 
 
-def _value(name: str) -> str:
-    """Return the SQL that reads a column of ``_COLUMNS`` from the carried arrays."""
-    if name == "scopes":
-        return "string_to_array(o.scopes, E'\\x1f')"
-    if name == "additional_metadata":
-        return "o.additional_metadata::jsonb"
-    return f"o.{name}"
-
-
 def _value_for_update(name: str) -> str:
-    """As ``_value``, for a row that exists: a missing token keeps the metadata it last had."""
+    """Return the SQL of a column's new value: a missing token keeps the metadata it last had."""
     if name == "changed_at":
         return "coalesce(o.changed_at, t.changed_at)"
     if name in _EVIDENCE:
-        return _value(name)
-    return f"case o.outcome when 'missing' then t.{name} else {_value(name)} end"
+        return f"o.{name}"
+    return f"case o.outcome when 'missing' then t.{name} else o.{name} end"
 
 
-def _arrays(first: int, columns: Mapping[str, str]) -> str:
-    return ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), first))
-
-
-def _columns(tokens: Sequence[TokenMetadata | None]) -> list[list[object]]:
-    """Return one list a column of ``_METADATA``."""
-    return [list(column) for column in zip(*map(_values, tokens), strict=True)]
-
-
-_NOTHING_KNOWN: Final = (None,) * (len(_METADATA) - 2) + ("", "{}")
-
-
-def _values(token: TokenMetadata | None) -> tuple[object, ...]:
+def _carried(token: TokenMetadata | None) -> dict[str, object]:
+    """Return the columns of ``_METADATA``; absent ones are null."""
     if token is None:
-        return _NOTHING_KNOWN
-    return (
-        token.id,
-        token.name,
-        token.owner,
-        token.enabled,
-        token.personal_access_token,
-        token.creation_date,
-        token.modified_date,
-        token.expiration_date,
-        token.last_used_date,
-        token.last_used_ip_address,
-        _UNIT.join(token.scopes),
-        _encode(token.additional_metadata) if token.additional_metadata else "{}",
-    )
+        return {"scopes": (), "additional_metadata": {}}
+    return {
+        "returned_id": token.id,
+        "name": token.name,
+        "owner": token.owner,
+        "enabled": token.enabled,
+        "personal_access_token": token.personal_access_token,
+        "creation_date": token.creation_date,
+        "modified_date": token.modified_date,
+        "expiration_date": token.expiration_date,
+        "last_used_date": token.last_used_date,
+        "last_used_ip_address": token.last_used_ip_address,
+        "scopes": token.scopes,
+        "additional_metadata": token.additional_metadata,
+    }
 
 
 _STATE: Final = """
@@ -250,6 +242,16 @@ case t.outcome when 'missing' then '{}'::jsonb else jsonb_strip_nulls(jsonb_buil
 """
 """What a change keeps of a row ``t`` of ``token``: the fields of ``TokenMetadata`` less its use, as JSON."""
 
+_NEW: Final = {
+    "fingerprint": "bytea",
+    "special_label": "text",
+    "public_id": "text",
+    "places": "text[]",
+    "tags": "text[]",
+    "at": "timestamptz",
+    "lookup_outcome": "text",
+    "lookup_reason": "text",
+} | _METADATA
 _INSERT: Final = f"""
 with offered as (
     select o.*, row_number() over (partition by label order by fingerprint) as copy
@@ -258,10 +260,7 @@ with offered as (
             case when u.lookup_outcome in ('found', 'missing') then u.lookup_outcome end as outcome,
             case when u.lookup_outcome in ('found', 'missing') then u.at end as changed_at,
             case when not u.enabled then u.at end as disabled_since
-        from unnest($3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::text[],
-                    $10::text[], {_arrays(11, _METADATA)})
-            as u (fingerprint, special_label, public_id, places, tags, at, lookup_outcome, lookup_reason,
-                  {", ".join(_METADATA)})
+        from {recordset("$3", "u", _NEW)}
     ) o
 ), t as (
     insert into token (environment_id, fingerprint, label, public_id, places, tags, first_seen_at, {_NAMES})
@@ -269,8 +268,7 @@ with offered as (
         -- Two secrets can claim one public id, one a damaged copy; the later one is told apart by its fingerprint.
         case when o.copy > 1 or exists (select 1 from token k where k.environment_id = $1 and k.label = o.label)
             then o.label || '~' || left(encode(o.fingerprint, 'hex'), 8) else o.label end,
-        o.public_id, string_to_array(o.places, E'\\x1e'), string_to_array(o.tags, E'\\x1e'), o.at,
-        {", ".join(map(_value, _COLUMNS))}
+        o.public_id, o.places, o.tags, o.at, {", ".join(f"o.{name}" for name in _COLUMNS)}
     from offered o
     returning *
 ), change as (
@@ -286,7 +284,7 @@ with offered as (
     from t join offered o on o.fingerprint = t.fingerprint
 )
 select id, fingerprint, label from t
-"""  # noqa: S608 -- constants of this module
+"""
 
 
 async def _insert_new(
@@ -299,15 +297,22 @@ async def _insert_new(
         _INSERT,
         environment,
         sweep,
-        [entry.enrolment.fingerprint for entry in new],
-        [None if entry.label == entry.enrolment.public_id else entry.label for entry in new],
-        [entry.enrolment.public_id for entry in new],
-        [_RECORD.join(map(_place, sorted(entry.enrolment.locations))) for entry in new],
-        [_RECORD.join(sorted(entry.enrolment.tags)) for entry in new],
-        [entry.lookup.at for entry in new],
-        [entry.lookup.outcome.value for entry in new],
-        [entry.lookup.reason for entry in new],
-        *_columns([entry.observation.metadata if entry.observation else None for entry in new]),
+        as_json(
+            [
+                {
+                    "fingerprint": bytes_in_json(entry.enrolment.fingerprint),
+                    "special_label": None if entry.label == entry.enrolment.public_id else entry.label,
+                    "public_id": entry.enrolment.public_id,
+                    "places": _places(entry.enrolment),
+                    "tags": sorted(entry.enrolment.tags),
+                    "at": entry.lookup.at,
+                    "lookup_outcome": entry.lookup.outcome.value,
+                    "lookup_reason": entry.lookup.reason,
+                    **_carried(entry.observation.metadata if entry.observation else None),
+                }
+                for entry in new
+            ]
+        ),
     )
     return {row["fingerprint"]: (row["id"], row["label"]) for row in rows}
 
@@ -331,26 +336,25 @@ async def _relabel(connection: Connection, environment: int, known: KnownToken, 
 
 _UPDATE: Final = f"""
 update token t set ({_NAMES}) = row ({", ".join(map(_value_for_update, _COLUMNS))})
-from unnest($1::bigint[], {_arrays(2, _COLUMNS)}) as o (id, {_NAMES})
+from {recordset("$1", "o", {"id": "bigint"} | _COLUMNS)}
 where t.id = o.id
-"""  # noqa: S608 -- constants of this module
+"""
 
 
 async def _update_known(connection: Connection, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
     moved = [
-        (known.id, entry.observation, entry.is_changed)
+        {
+            "id": known.id,
+            "outcome": entry.observation.outcome.value,
+            "changed_at": entry.observation.at if entry.is_changed else None,
+            "disabled_since": entry.observation.disabled_since,
+            **_carried(entry.observation.metadata),
+        }
         for known, entry in batch
         if entry.observation is not None and (entry.is_changed or entry.is_used)
     ]
     if moved:
-        await connection.execute(
-            _UPDATE,
-            [number for number, _observation, _is_changed in moved],
-            [observation.outcome.value for _number, observation, _is_changed in moved],
-            [observation.at if is_changed else None for _number, observation, is_changed in moved],
-            [observation.disabled_since for _number, observation, _is_changed in moved],
-            *_columns([observation.metadata for _number, observation, _is_changed in moved]),
-        )
+        await connection.execute(_UPDATE, as_json(moved))
 
 
 async def _insert_changes(connection: Connection, sweep: int, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
@@ -361,7 +365,7 @@ async def _insert_changes(connection: Connection, sweep: int, batch: Sequence[tu
             insert into token_change (token_id, at, sweep_id, outcome, state)
             select t.id, t.changed_at, $1, t.outcome, {_STATE} from token t where t.id = any ($2::bigint[])
             on conflict (token_id, at) do update set outcome = excluded.outcome, state = excluded.state
-            """,  # noqa: S608 -- a constant of this module
+            """,
             sweep,
             changed,
         )
@@ -451,9 +455,5 @@ def locations_of(places: Sequence[str]) -> tuple[Location, ...]:
     return tuple(Location(*place.split(_UNIT, 1)) for place in places)
 
 
-def _place(location: Location) -> str:
-    return f"{location.source}{_UNIT}{location.place}"
-
-
-def _encode(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+def _places(entry: Enrolment) -> list[str]:
+    return [f"{location.source}{_UNIT}{location.place}" for location in sorted(entry.locations)]
