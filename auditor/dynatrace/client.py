@@ -74,7 +74,6 @@ class Client:
         self._clock = clock
         self._url = URL(settings.url + _PATHS[settings.api])
         self._proxy = URL(settings.proxy) if settings.proxy else None
-        # Not the session's: those go to a proxy, too, before there is any TLS.
         self._headers = CIMultiDict(
             {
                 "Authorization": f"Api-Token {credential.reveal()}",
@@ -114,6 +113,8 @@ class Client:
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            # The session's go to a proxy, too, before there is any TLS; with one they go with each request.
+            headers=None if self._proxy else self._headers,
         )
         return self
 
@@ -165,7 +166,11 @@ class Client:
         try:
             with self._deadline:
                 async with self._session.post(
-                    self._url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
+                    self._url,
+                    data=body,
+                    headers=self._headers if self._proxy else None,
+                    allow_redirects=False,
+                    proxy=self._proxy,
                 ) as response:
                     content = await _read(response)
         except aiohttp.ConnectionTimeoutError:

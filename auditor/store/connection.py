@@ -28,3 +28,17 @@ class Pool(Protocol):
     def acquire(self) -> AbstractAsyncContextManager[Connection]: ...
     async def close(self) -> None: ...
     def terminate(self) -> None: ...
+
+
+async def fetch_planned_anew(connection: Connection, query: str, *args: object) -> Sequence[Row]:
+    """Fetch with a plan made for these values and the tables as they are now.
+
+    PostgreSQL keeps the plan of a statement that it has run some times, and one made while a table was nearly empty
+    reads the whole of it once it is large. For all statements of a connection at once the setting would be wrong: the
+    checks of foreign keys, one a row, would be planned anew, too.
+    """
+    async with connection.transaction():
+        await connection.execute("set local plan_cache_mode = force_custom_plan")
+        rows = await connection.fetch(query, *args)
+        await connection.execute("set local plan_cache_mode = auto")
+    return rows

@@ -8,7 +8,7 @@ import msgspec
 
 from auditor.model.lookup import Lookup, Observation, Outcome, TokenMetadata
 from auditor.model.token import Location
-from auditor.store.connection import Connection, Row
+from auditor.store.connection import Connection, Row, fetch_planned_anew
 from auditor.store.rows import as_json, bytes_in_json, recordset
 
 _UNIT: Final = "\x1f"
@@ -94,7 +94,8 @@ async def _fetch_known(connection: Connection, environment: int, fingerprints: S
     """Read tokens one by one through their indexes: on tables that just grew, statistics lead to scans of the whole."""
     if not fingerprints:
         return ()
-    return await connection.fetch(
+    return await fetch_planned_anew(
+        connection,
         """
         select t.*, l.evident_at, l.misses, l.failures
         from unnest($2::bytea[]) as wanted (fingerprint)
@@ -244,7 +245,7 @@ case t.outcome when 'missing' then '{}'::jsonb else jsonb_strip_nulls(jsonb_buil
 
 _NEW: Final = {
     "fingerprint": "bytea",
-    "special_label": "text",
+    "label": "text",
     "public_id": "text",
     "places": "text[]",
     "tags": "text[]",
@@ -254,22 +255,14 @@ _NEW: Final = {
 } | _METADATA
 _INSERT: Final = f"""
 with offered as (
-    select o.*, row_number() over (partition by label order by fingerprint) as copy
-    from (
-        select u.*, coalesce(u.special_label, u.public_id) as label,
-            case when u.lookup_outcome in ('found', 'missing') then u.lookup_outcome end as outcome,
-            case when u.lookup_outcome in ('found', 'missing') then u.at end as changed_at,
-            case when not u.enabled then u.at end as disabled_since
-        from {recordset("$3", "u", _NEW)}
-    ) o
+    select u.*,
+        case when u.lookup_outcome in ('found', 'missing') then u.lookup_outcome end as outcome,
+        case when u.lookup_outcome in ('found', 'missing') then u.at end as changed_at,
+        case when not u.enabled then u.at end as disabled_since
+    from {recordset("$3", "u", _NEW)}
 ), t as (
     insert into token (environment_id, fingerprint, label, public_id, places, tags, first_seen_at, {_NAMES})
-    select $1, o.fingerprint,
-        -- Two secrets can claim one public id, one a damaged copy; the later one is told apart by its fingerprint.
-        case when o.copy > 1 or exists (select 1 from token k where k.environment_id = $1 and k.label = o.label)
-            then o.label || '~' || left(encode(o.fingerprint, 'hex'), 8) else o.label end,
-        o.public_id, o.places, o.tags, o.at, {", ".join(f"o.{name}" for name in _COLUMNS)}
-    from offered o
+    select $1, fingerprint, label, public_id, places, tags, at, {_NAMES} from offered
     returning *
 ), change as (
     insert into token_change (token_id, at, sweep_id, outcome, state)
@@ -283,7 +276,7 @@ with offered as (
         (t.outcome is not distinct from 'missing')::integer, (t.outcome is null)::integer
     from t join offered o on o.fingerprint = t.fingerprint
 )
-select id, fingerprint, label from t
+select id, fingerprint from t
 """
 
 
@@ -293,6 +286,7 @@ async def _insert_new(
     """Make the rows of tokens that were never met before, with their first change, use and lookup."""
     if not new:
         return {}
+    labels = await _labels(connection, environment, new)
     rows = await connection.fetch(
         _INSERT,
         environment,
@@ -301,7 +295,7 @@ async def _insert_new(
             [
                 {
                     "fingerprint": bytes_in_json(entry.enrolment.fingerprint),
-                    "special_label": None if entry.label == entry.enrolment.public_id else entry.label,
+                    "label": labels[entry.enrolment.fingerprint],
                     "public_id": entry.enrolment.public_id,
                     "places": _places(entry.enrolment),
                     "tags": sorted(entry.enrolment.tags),
@@ -314,7 +308,33 @@ async def _insert_new(
             ]
         ),
     )
-    return {row["fingerprint"]: (row["id"], row["label"]) for row in rows}
+    return {row["fingerprint"]: (row["id"], labels[row["fingerprint"]]) for row in rows}
+
+
+async def _labels(connection: Connection, environment: int, new: Sequence[Recorded]) -> dict[bytes, str]:
+    """Return what new tokens are called, by fingerprint.
+
+    Two secrets can claim one public id, one a damaged copy; the later one is told apart by its fingerprint.
+    """
+    taken = {
+        row["label"]
+        for row in await fetch_planned_anew(
+            connection,
+            "select label from token where environment_id = $1 and label = any ($2::text[])",
+            environment,
+            [entry.label for entry in new],
+        )
+    }
+    labels: dict[bytes, str] = {}
+    for entry in new:
+        fingerprint, label = entry.enrolment.fingerprint, entry.label
+        labels[fingerprint] = _told_apart(label, fingerprint) if label in taken else label
+        taken.add(label)
+    return labels
+
+
+def _told_apart(label: str, fingerprint: bytes) -> str:
+    return f"{label}~{fingerprint[:4].hex()}"
 
 
 async def _relabel(connection: Connection, environment: int, known: KnownToken, entry: Recorded) -> str:

@@ -48,8 +48,8 @@ class Recorder:
         self._log = log.bind(environment=subject.name)
         self.transitions: Counter[Transition] = Counter()
 
-    async def record(self, connection: Connection, batch: Sequence[Looked]) -> None:
-        """Write a batch in one transaction, then log its transitions."""
+    async def record(self, connection: Connection, batch: Sequence[Looked]) -> Counter[Outcome]:
+        """Write a batch in one transaction, then log its transitions; return how its lookups ended."""
         now = self._subject.clock()
         recorded = [self._recorded(looked) for looked in batch]
         known = await findings.known(connection, [looked.known.id for looked in batch if looked.known])
@@ -75,6 +75,7 @@ class Recorder:
         self._reasons = reasons
         for _number, label, entry, change in happened:
             self._tell(label, entry, change)
+        return outcomes
 
     def _recorded(self, looked: Looked) -> Recorded:
         enrolment, known, lookup = looked.enrolment, looked.known, looked.lookup

@@ -5,7 +5,7 @@ recording. At most a few batches of tokens are in memory, however many the sourc
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
@@ -372,8 +372,7 @@ class _Sweep:
     async def _record(self, recorder: Recorder) -> None:
         async with self._pool.acquire() as connection:
             while (batch := await self._looked.get()) is not None:
-                await recorder.record(connection, batch)
-                outcomes = Counter(looked.lookup.outcome for looked in batch)
+                outcomes = await recorder.record(connection, batch)
                 self._telemetry.looked_up(
                     self._subject.name, outcomes, [looked.seconds for looked in batch if looked.lookup.attempts]
                 )

@@ -15,7 +15,8 @@ from auditor.policy.wording import shortened
 
 _OWNERS_KEPT: Final = 4096
 _NON_PRODUCTION: Final = (
-    r"(?i)(?<![a-z])(?:dev|devel|development|test|testing|tst|qa|uat|sit|stage|staging|stg|sandbox|sbx|poc|demo"
+    # The look ahead at one letter says what the alternatives say, in half the time.
+    r"(?i)(?<![a-z])(?=[dtquspn])(?:dev|devel|development|test|testing|tst|qa|uat|sit|stage|staging|stg|sandbox|sbx|poc|demo"
     r"|playground|preprod|nonprod|non-prod)(?![a-z])"
 )
 _PRODUCTION: Final = r"(?i)(?<![a-z])(?<!non[-_. ])(?<!pre[-_. ])(?:prod|production|prd)(?![a-z])"
