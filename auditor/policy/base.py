@@ -10,6 +10,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from auditor.model.finding import Violation
+from auditor.model.history import NO_HISTORY, History
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.scopes import RiskSettings, RiskTier
 
@@ -84,6 +85,8 @@ class Context(msgspec.Struct, frozen=True, gc=False):
     feeds: Feeds
     environment_kind: str | None
     """``production``, ``test`` or whatever else the configuration says of the environment."""
+    history: History = NO_HISTORY
+    """What earlier sweeps saw of the token."""
 
 
 class Setting(NamedTuple):
@@ -94,7 +97,8 @@ class Setting(NamedTuple):
 
 
 Check = Callable[[Observation, TokenMetadata, Any, Context], Violation | None]
-"""``check(observation, metadata, params, context)``: pure; ``metadata`` is the observation's, never None."""
+"""``check(observation, metadata, params, context)``: pure; ``metadata`` is the observation's or, for a rule that speaks
+of missing tokens, what was last found; never None."""
 
 
 def _always(_params: Any, _setting: Setting) -> str | None:
@@ -124,5 +128,7 @@ class Rule:
     params: type[Params]
     check: Check
     unassessable: Callable[[Any, Setting], str | None] = _always
+    speaks_of_missing: bool = False
+    """Whether it looks at observations that are missing, and at no others."""
     example: str = ""
     """Body of a ``[rules."DT-…"]`` table in TOML that shows how to set it up; empty: the defaults say enough."""

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from auditor.model.finding import Resolution, Severity, Violation
+from auditor.model.history import History
 from auditor.model.lookup import Observation, Outcome, TokenMetadata
 from auditor.model.sweep import RuleStanding, RuleState
 from auditor.policy.base import Check, Context, Feeds, Kind, Params, Rule, Setting
@@ -53,11 +54,12 @@ class Policy:
         self._environment_kind = environment_kind
         self._tiers: dict[tuple[str, ...], RiskTier] = {}
         self._applied: list[_Applied] = []
+        self._applied_to_missing: list[_Applied] = []
         setting = Setting(feeds, environment_kind)
         for rule in rules:
-            if rule.kind is Kind.SNAPSHOT:
+            if rule.kind in {Kind.SNAPSHOT, Kind.HISTORY}:
                 self._bind(rule, setting)
-        self._by_id = {applied.rule_id: applied for applied in self._applied}
+        self._by_id = {applied.rule_id: applied for applied in (*self._applied, *self._applied_to_missing)}
 
     def _bind(self, rule: Rule, setting: Setting) -> None:
         settings = self.document.rules.get(rule.id)
@@ -69,7 +71,8 @@ class Policy:
         if reason is not None:
             self.unassessed[rule.id] = reason
             return
-        self._applied.append(
+        applicable = self._applied_to_missing if rule.speaks_of_missing else self._applied
+        applicable.append(
             _Applied(
                 rule.id,
                 rule.check,
@@ -83,7 +86,7 @@ class Policy:
     @property
     def assessed(self) -> tuple[str, ...]:
         """Ids of the rules that this policy applies here, in the catalogue's order."""
-        return tuple(applied.rule_id for applied in self._applied)
+        return tuple(self._by_id)
 
     @property
     def standings(self) -> dict[str, RuleStanding]:
@@ -94,19 +97,22 @@ class Policy:
             | {rule_id: RuleStanding(RuleState.DISABLED) for rule_id in self.disabled}
         )
 
-    def evaluate(self, observation: Observation, previous: Observation | None, now: datetime) -> list[Violation]:
+    def evaluate(self, observation: Observation, history: History, now: datetime) -> list[Violation]:
         """Return what the rules say of an observation, in the catalogue's order.
 
-        ``previous`` is the last evident observation of the same token, for rules that compare; ``now`` is the instant
-        to judge by. A missing token breaks no snapshot rule. A rule in ``unassessed`` says nothing, which is no pass.
+        ``now`` is the instant to judge by. A rule in ``unassessed`` says nothing, which is no pass. Of a missing token
+        only the rules that are about missing ones speak.
         """
-        token = observation.metadata
-        if observation.outcome is not Outcome.FOUND or token is None:
+        if observation.outcome is Outcome.FOUND:
+            applicable, token = self._applied, observation.metadata
+        else:
+            applicable, token = self._applied_to_missing, history.last_found
+        if token is None:
             return []
         tier = self._tier_of(token.scopes)
-        context = Context(now, self.document.risk, tier, self._feeds, self._environment_kind)
+        context = Context(now, self.document.risk, tier, self._feeds, self._environment_kind, history)
         violations: list[Violation] = []
-        for applied in self._applied:
+        for applied in applicable:
             _, check, params, severity, only, exempt = applied
             if (only or exempt) and not applied.selects(observation, token, tier):
                 continue

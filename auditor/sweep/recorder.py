@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from auditor.model.finding import Alert, Resolution, Severity, Transition
+from auditor.model.history import History
 from auditor.model.lookup import Lookup, Outcome
 from auditor.model.sweep import SweepStatus, SweepSummary
 from auditor.policy.lifecycle import Change, KnownFinding, changes, ended
@@ -117,7 +118,7 @@ class Recorder:
         previous = entry.known.previous if entry.known else None
         return changes(
             known,
-            policy.evaluate(observation, previous, now),
+            policy.evaluate(observation, History(previous), now),
             lambda rule_id: policy.verdict(rule_id, observation),
         )
 

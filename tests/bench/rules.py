@@ -10,6 +10,7 @@ import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from auditor.model.history import NO_HISTORY
 from auditor.model.lookup import Observation, Outcome, TokenMetadata
 from auditor.policy.base import Feeds
 from auditor.policy.document import PolicyDocument
@@ -75,7 +76,7 @@ def measure(title: str, policy: Policy, observations: list[Observation]) -> None
         violations = 0
         start = time.process_time()
         for observation in observations:
-            violations += len(policy.evaluate(observation, None, NOW))
+            violations += len(policy.evaluate(observation, NO_HISTORY, NOW))
         best = min(best, time.process_time() - start)
     count = len(observations)
     print(

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from auditor.model.finding import Violation
+from auditor.model.history import NO_HISTORY
 from auditor.model.lookup import Observation, Outcome, TokenMetadata
 from auditor.policy.base import Feeds
 from auditor.policy.document import PolicyDocument
@@ -66,7 +67,7 @@ def policy_of(
 def said(policy: Policy, observation: Observation, now: datetime = NOW) -> Violation | None:
     """Return what a policy of one rule says of an observation; the rule must be assessed."""
     assert policy.assessed, policy.unassessed
-    violations = policy.evaluate(observation, None, now)
+    violations = policy.evaluate(observation, NO_HISTORY, now)
     assert len(violations) <= 1
     return violations[0] if violations else None
 

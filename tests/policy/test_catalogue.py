@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.model.finding import Severity
+from auditor.model.history import NO_HISTORY
 from auditor.model.lookup import TokenMetadata
 from auditor.policy.base import Feeds, Kind, Rule
 from auditor.policy.controls import CONTROLS
@@ -122,7 +123,7 @@ def test_environment_of_an_unknown_kind_is_not_assessed_for_foreign_names() -> N
 
 def test_quiet_token_breaks_no_rule() -> None:
     assert EVERYTHING.unassessed == {}
-    assert EVERYTHING.evaluate(observed(), None, NOW) == []
+    assert EVERYTHING.evaluate(observed(), NO_HISTORY, NOW) == []
 
 
 def test_a_scopes_tier_is_one_of_the_known() -> None:
@@ -159,7 +160,7 @@ def test_evaluation_takes_any_token_and_says_only_json(
     metadata: TokenMetadata, now: datetime, disabled_since: datetime | None, public_id: str | None
 ) -> None:
     seen = observed(metadata, disabled_since=disabled_since, public_id=public_id)
-    for violation in EVERYTHING.evaluate(seen, None, now):
+    for violation in EVERYTHING.evaluate(seen, NO_HISTORY, now):
         assert violation.message
         assert len(violation.message) < 700
         assert violation.rule_id in EVERYTHING.assessed

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from auditor.model.finding import Resolution
+from auditor.model.history import NO_HISTORY
 from auditor.model.lookup import Observation, Outcome
 from auditor.model.token import Location
 from auditor.policy.base import Feeds
@@ -88,7 +89,7 @@ def test_severity_replaces_the_rules_own() -> None:
 def test_missing_token_breaks_no_rule() -> None:
     policy = Policy(document(), SHIPPED, feeds=Feeds(), environment_kind=None)
     gone = Observation("prod", PUBLIC_ID, NOW, Outcome.MISSING, None)
-    assert policy.evaluate(gone, None, NOW) == []
+    assert policy.evaluate(gone, NO_HISTORY, NOW) == []
     assert policy.verdict("DT-EXP-01", gone) is None
 
 
