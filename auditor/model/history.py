@@ -15,6 +15,8 @@ class State(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome
     metadata: TokenMetadata | None
     """None exactly when ``outcome`` is missing; without the date and address of a use, which are in ``Use``."""
+    misses_before: int = 0
+    """In how many evident lookups running, just before it, the token was missing."""
 
 
 class Use(msgspec.Struct, frozen=True, gc=False):

@@ -1,17 +1,18 @@
 """Applies a policy to observations: the one function that the rest of the program calls."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
 
 from auditor.model.finding import Resolution, Severity, Violation
 from auditor.model.history import History
-from auditor.model.lookup import Observation, Outcome, TokenMetadata
+from auditor.model.lookup import Observation, TokenMetadata
 from auditor.model.sweep import RuleStanding, RuleState
 from auditor.policy.base import Check, Context, Feeds, Kind, Params, Rule, Setting
 from auditor.policy.document import PolicyDocument
+from auditor.policy.events import EventParams
 from auditor.policy.scopes import RiskTier
 from auditor.policy.selectors import Predicate
 
@@ -59,6 +60,8 @@ class Policy:
         for rule in rules:
             if rule.kind in {Kind.SNAPSHOT, Kind.HISTORY}:
                 self._bind(rule, setting)
+        self.comparing = tuple(rule.id for rule in rules if rule.kind in {Kind.FLEET, Kind.AUDITOR})
+        """Ids of the rules that look at more than one token; their findings are no affair of one observation."""
         self._by_id = {applied.rule_id: applied for applied in (*self._applied, *self._applied_to_missing)}
 
     def _bind(self, rule: Rule, setting: Setting) -> None:
@@ -89,6 +92,12 @@ class Policy:
         return tuple(self._by_id)
 
     @property
+    def lookback(self) -> timedelta:
+        """How far back its rules look; none where no rule about events applies."""
+        bound = (applied.params for applied in self._by_id.values())
+        return max((params.kept for params in bound if isinstance(params, EventParams)), default=timedelta())
+
+    @property
     def standings(self) -> dict[str, RuleStanding]:
         """What this policy makes of each rule here."""
         return (
@@ -103,12 +112,11 @@ class Policy:
         ``now`` is the instant to judge by. A rule in ``unassessed`` says nothing, which is no pass. Of a missing token
         only the rules that are about missing ones speak.
         """
-        if observation.outcome is Outcome.FOUND:
-            applicable, token = self._applied, observation.metadata
-        else:
-            applicable, token = self._applied_to_missing, history.last_found
+        applicable, token = self._applied, observation.metadata
         if token is None:
-            return []
+            applicable, token = self._applied_to_missing, history.last_found
+            if token is None:
+                return []
         tier = self._tier_of(token.scopes)
         context = Context(now, self.document.risk, tier, self._feeds, self._environment_kind, history)
         violations: list[Violation] = []

@@ -59,11 +59,6 @@ def changes(known: Sequence[KnownFinding], violations: Sequence[Violation], verd
     return happened
 
 
-def ended(known: Sequence[KnownFinding], resolution: Resolution) -> list[Change]:
-    """Resolve every open finding of a token, for one reason."""
-    return _ended(known, lambda _rule_id: resolution)
-
-
 def _ended(findings: Iterable[KnownFinding], verdict: Verdict) -> list[Change]:
     happened: list[Change] = []
     for finding in findings:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -12,6 +12,8 @@ from auditor.model.token import Location
 
 _SPEAKABLE_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 FINGERPRINT_PREFIX: Final = "fp:"
+_USUAL_GAP: Final = timedelta(days=1)
+"""Between two uses; rules that look for idleness count whole days, so they miss nothing below."""
 
 
 def label_of(public_id: str | None, fingerprint: bytes, lookup: Lookup) -> str:
@@ -81,4 +83,24 @@ def is_used(observation: Observation, previous: Observation | None) -> bool:
     return before is None or (token.last_used_date, token.last_used_ip_address) != (
         before.last_used_date,
         before.last_used_ip_address,
+    )
+
+
+def is_notable_use(observation: Observation, previous: Observation | None) -> bool:
+    """Whether a use that the previous observation did not show is out of the ordinary, so that rules look closer.
+
+    It is where it came after days without one, from another address than the last, or from a token that was disabled
+    or past its end.
+    """
+    token = observation.metadata
+    if token is None or token.last_used_date is None or not is_used(observation, previous):
+        return False
+    if token.enabled is False or (token.expiration_date is not None and token.last_used_date > token.expiration_date):
+        return True
+    before = previous.metadata if previous else None
+    if before is None or before.last_used_date is None:
+        return False
+    return (
+        token.last_used_ip_address != before.last_used_ip_address
+        or abs(token.last_used_date - before.last_used_date) >= _USUAL_GAP
     )

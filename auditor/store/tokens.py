@@ -36,6 +36,14 @@ class KnownToken(msgspec.Struct, frozen=True, gc=False):
     """Evident lookups running that were missing."""
     failures: int
     """Lookups running without evidence."""
+    changed_at: datetime | None = None
+    """When anything but use last changed; None where no lookup ever gave evidence."""
+    last_found: TokenMetadata | None = None
+    """What the last lookup that found it said."""
+    uses: int = 0
+    """How many uses sweeps saw."""
+    notable_use_at: datetime | None = None
+    """When a sweep saw the last use that was out of the ordinary."""
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):
@@ -51,6 +59,8 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
     """Whether anything but use differs from the previous observation, or there is none."""
     is_used: bool
     """Whether the date or address of the last use moved."""
+    is_notable_use: bool = False
+    """Whether that use was out of the ordinary."""
 
 
 async def enrol(
@@ -261,8 +271,9 @@ with offered as (
         case when not u.enabled then u.at end as disabled_since
     from {recordset("$3", "u", _NEW)}
 ), t as (
-    insert into token (environment_id, fingerprint, label, public_id, places, tags, first_seen_at, {_NAMES})
-    select $1, fingerprint, label, public_id, places, tags, at, {_NAMES} from offered
+    insert into token (environment_id, fingerprint, label, public_id, places, tags, first_seen_at, uses, {_NAMES})
+    select $1, fingerprint, label, public_id, places, tags, at, (last_used_date is not null)::integer, {_NAMES}
+    from offered
     returning *
 ), change as (
     insert into token_change (token_id, at, sweep_id, outcome, state)
@@ -355,8 +366,9 @@ async def _relabel(connection: Connection, environment: int, known: KnownToken, 
 
 
 _UPDATE: Final = f"""
-update token t set ({_NAMES}) = row ({", ".join(map(_value_for_update, _COLUMNS))})
-from {recordset("$1", "o", {"id": "bigint"} | _COLUMNS)}
+update token t set ({_NAMES}) = row ({", ".join(map(_value_for_update, _COLUMNS))}),
+    uses = t.uses + o.is_used::integer, notable_use_at = coalesce(o.notable_use_at, t.notable_use_at)
+from {recordset("$1", "o", {"id": "bigint", "is_used": "boolean", "notable_use_at": "timestamptz"} | _COLUMNS)}
 where t.id = o.id
 """
 
@@ -368,6 +380,8 @@ async def _update_known(connection: Connection, batch: Sequence[tuple[KnownToken
             "outcome": entry.observation.outcome.value,
             "changed_at": entry.observation.at if entry.is_changed else None,
             "disabled_since": entry.observation.disabled_since,
+            "is_used": entry.is_used,
+            "notable_use_at": entry.observation.at if entry.is_notable_use else None,
             **_carried(entry.observation.metadata),
         }
         for known, entry in batch
@@ -378,16 +392,19 @@ async def _update_known(connection: Connection, batch: Sequence[tuple[KnownToken
 
 
 async def _insert_changes(connection: Connection, sweep: int, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
-    changed = [known.id for known, entry in batch if entry.is_changed]
+    changed = [(known.id, known.misses) for known, entry in batch if entry.is_changed]
     if changed:
         await connection.execute(
             f"""
-            insert into token_change (token_id, at, sweep_id, outcome, state)
-            select t.id, t.changed_at, $1, t.outcome, {_STATE} from token t where t.id = any ($2::bigint[])
-            on conflict (token_id, at) do update set outcome = excluded.outcome, state = excluded.state
+            insert into token_change (token_id, at, sweep_id, outcome, misses, state)
+            select t.id, t.changed_at, $1, t.outcome, o.misses, {_STATE}
+            from unnest($2::bigint[], $3::integer[]) as o (id, misses) join token t on t.id = o.id
+            on conflict (token_id, at) do update set
+                outcome = excluded.outcome, misses = excluded.misses, state = excluded.state
             """,
             sweep,
-            changed,
+            [number for number, _misses in changed],
+            [misses for _number, misses in changed],
         )
 
 
@@ -425,13 +442,21 @@ async def _update_lookups(connection: Connection, sweep: int, batch: Sequence[tu
 
 
 def _known(row: Row, at: datetime) -> KnownToken:
+    previous = None if row["outcome"] is None else observation_of(row, row["evident_at"] or at)
+    last_found = previous.metadata if previous else None
+    if last_found is None and row["returned_id"] is not None:
+        last_found = _metadata_of(row)
     return KnownToken(
         row["id"],
         row["label"],
         row["first_seen_at"],
-        None if row["outcome"] is None else observation_of(row, row["evident_at"] or at),
+        previous,
         row["misses"] or 0,
         row["failures"] or 0,
+        row["changed_at"],
+        last_found,
+        row["uses"],
+        row["notable_use_at"],
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.model.finding import Resolution, Severity, Transition, Violation
-from auditor.policy.lifecycle import Change, KnownFinding, changes, ended
+from auditor.policy.lifecycle import Change, KnownFinding, changes
 
 RULE = "DT-EXP-01"
 OPEN = KnownFinding(7, RULE, "", Severity.MEDIUM, True, "never expires", {"days": 1})
@@ -70,14 +70,6 @@ def test_verdict_is_asked_about_the_rule_of_the_finding() -> None:
     verdicts = {RULE: Resolution.EVIDENCE, "DT-USE-01": None}
     (change,) = changes([OPEN, other], [], verdicts.get)
     assert change.known == OPEN
-
-
-def test_all_open_findings_of_a_token_end_for_one_reason() -> None:
-    other = msgspec.structs.replace(OPEN, id=8, rule_id="DT-USE-01")
-    assert [(change.known, change.resolution) for change in ended([OPEN, RESOLVED, other], Resolution.MISSING)] == [
-        (OPEN, Resolution.MISSING),
-        (other, Resolution.MISSING),
-    ]
 
 
 KEYS = st.tuples(st.sampled_from(["DT-EXP-01", "DT-USE-01", "DT-SCP-01"]), st.sampled_from(["", "a"]))
