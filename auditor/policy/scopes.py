@@ -17,18 +17,12 @@ class RiskTier(StrEnum):
     HIGH = "high"
     CRITICAL = "critical"
 
-    @property
-    def rank(self) -> int:
+    def __init__(self, word: str) -> None:
+        # Attributes rather than properties, since rules ask for them several times for every token.
+        self.rank: int = len(type(self).__members__)
         """Position in the order, 0 (low) to 3 (critical)."""
-        return _RANKS[self]
-
-    @property
-    def is_high_risk(self) -> bool:
-        """Whether rules treat a token of this tier as high-risk: tier high or critical."""
-        return self is RiskTier.HIGH or self is RiskTier.CRITICAL
-
-
-_RANKS = {tier: rank for rank, tier in enumerate(RiskTier)}
+        self.is_high_risk: bool = word in {"high", "critical"}
+        """Whether rules treat a token of this tier as high-risk."""
 
 
 class RiskSettings(BaseModel):
@@ -56,7 +50,8 @@ class RiskSettings(BaseModel):
 
     def high_risk_among(self, scopes: Sequence[str]) -> tuple[str, ...]:
         """Return the scopes of tier high or critical, in the given order."""
-        return tuple([scope for scope in scopes if self._is_high_risk.get(scope, self.unknown.is_high_risk)])
+        is_high_risk, unknown = self._is_high_risk, self.unknown.is_high_risk
+        return tuple([scope for scope in scopes if is_high_risk.get(scope, unknown)])
 
     def is_known(self, scope: str) -> bool:
         """Whether the shipped catalogue or this policy names the scope."""

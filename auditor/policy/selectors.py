@@ -3,12 +3,15 @@
 import re
 from collections.abc import Callable
 from fnmatch import translate
-from typing import Annotated
+from functools import lru_cache
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.scopes import RiskTier
+
+_VALUES_KEPT: Final = 4096
 
 Predicate = Callable[[Observation, TokenMetadata, RiskTier], bool]
 
@@ -63,7 +66,7 @@ class Selector(BaseModel):
         """Return the selector as one function of observation, metadata and risk tier."""
         tests: list[Predicate] = []
         if self.environment:
-            environment = matcher(self.environment)
+            environment = remembering(self.environment)
             tests.append(lambda o, _t, _r: environment(o.environment))
         if self.name:
             name = matcher(self.name)
@@ -72,16 +75,16 @@ class Selector(BaseModel):
             search = re.compile(self.name_regex).search
             tests.append(lambda _o, t, _r: search(t.name or "") is not None)
         if self.owner:
-            owner = matcher(self.owner)
+            owner = remembering(self.owner)
             tests.append(lambda _o, t, _r: owner(t.owner or ""))
         if self.tag:
-            tag = matcher(self.tag)
+            tag = remembering(self.tag)
             tests.append(lambda o, _t, _r: any(map(tag, o.tags)))
         if self.source:
-            source = matcher(self.source)
+            source = remembering(self.source)
             tests.append(lambda o, _t, _r: any(source(location.source) for location in o.locations))
         if self.scope:
-            scope = matcher(self.scope)
+            scope = remembering(self.scope)
             tests.append(lambda _o, t, _r: any(map(scope, t.scopes)))
         if self.risk:
             tiers = frozenset(self.risk)
@@ -105,3 +108,8 @@ def matcher(globs: tuple[str, ...]) -> Callable[[str], bool]:
     """Return a function that tells whether any of the globs matches a whole value, without regard to case."""
     match = re.compile("|".join(translate(glob) for glob in globs), re.IGNORECASE).match
     return lambda value: match(value) is not None
+
+
+def remembering(globs: tuple[str, ...]) -> Callable[[str], bool]:
+    """Return a matcher that remembers its answers, for values that many tokens share: owners and scopes, not names."""
+    return lru_cache(maxsize=_VALUES_KEPT)(matcher(globs))

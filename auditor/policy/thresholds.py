@@ -43,13 +43,14 @@ class DaysByTier(BaseModel):
         return self
 
     @cached_property
-    def _spans(self) -> dict[RiskTier, timedelta]:
+    def _spans(self) -> tuple[timedelta, ...]:
+        """The span for each tier, at its rank: an index is found faster than a member of an enumeration is hashed."""
         named = {RiskTier.MEDIUM: self.medium, RiskTier.HIGH: self.high, RiskTier.CRITICAL: self.critical}
-        return {tier: timedelta(days=named.get(tier) or self.default) for tier in RiskTier}
+        return tuple(timedelta(days=named.get(tier) or self.default) for tier in RiskTier)
 
     def of(self, tier: RiskTier) -> timedelta:
         """Return the span for a tier."""
-        return self._spans[tier]
+        return self._spans[tier.rank]
 
 
 class _Ladder(BaseModel):
@@ -80,6 +81,11 @@ class _Ladder(BaseModel):
         }
         return tuple((severity, timedelta(days=count)) for severity, count in days.items() if count is not None)
 
+    @cached_property
+    def _mildest(self) -> timedelta:
+        """The step that most tokens have not come to, so that one look is enough for them."""
+        return self._worst_first[-1][1]
+
 
 class AgeLadder(_Ladder):
     """The longer, the worse: ``{ low = 45, medium = 90, high = 180 }``."""
@@ -93,6 +99,8 @@ class AgeLadder(_Ladder):
 
     def reached(self, age: timedelta) -> Severity | None:
         """Return the worst step that an age has come to, None before the first."""
+        if age < self._mildest:
+            return None
         for severity, span in self._worst_first:
             if age >= span:
                 return severity
@@ -114,6 +122,8 @@ class CountdownLadder(_Ladder):
 
     def reached(self, left: timedelta) -> Severity | None:
         """Return the worst step that what is left has come down to, None before the first."""
+        if left > self._mildest:
+            return None
         for severity, span in self._worst_first:
             if left <= span:
                 return severity

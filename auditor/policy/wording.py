@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 _NAMES_SHOWN: Final = 5
 _TEXT_SHOWN: Final = 80
 
@@ -28,11 +30,23 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def iso(instant: datetime) -> str:
+    """Return an instant in UTC as evidence holds it, in ISO 8601: ``2026-03-31T08:15:30.144000Z``."""
+    text: str = msgspec.to_builtins(instant)  # a tenth of what datetime.isoformat takes to write the zone
+    return text
+
+
+def iso_or_none(instant: datetime | None) -> str | None:
+    """Return an instant as evidence holds it, or None where there is none."""
+    return None if instant is None else iso(instant)
+
+
 def day(instant: datetime) -> str:
-    """Return an instant's day in UTC: ``2026-03-31``."""
-    return instant.isoformat()[:10]
+    """Return the day of an instant in UTC: ``2026-03-31``."""
+    return iso(instant)[:10]
 
 
 def minute(instant: datetime) -> str:
-    """Return an instant to the minute in UTC: ``2026-03-31 08:15 UTC``."""
-    return instant.isoformat(" ", "minutes")[:16] + " UTC"
+    """Return an instant in UTC to the minute: ``2026-03-31 08:15 UTC``."""
+    text = iso(instant)
+    return f"{text[:10]} {text[11:16]} UTC"

@@ -4,7 +4,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import DaysByTier
-from auditor.policy.wording import counted
+from auditor.policy.wording import counted, iso
 
 
 class Lifetime(Params):
@@ -30,8 +30,8 @@ def check(_observation: Observation, token: TokenMetadata, params: Lifetime, con
         Severity.HIGH if context.tier.is_high_risk else Severity.MEDIUM,
         f"made to live {counted(lifetime.days, 'day')}; {context.tier}-risk tokens may live {allowed.days}",
         {
-            "creation_date": token.creation_date.isoformat(),
-            "expiration_date": token.expiration_date.isoformat(),
+            "creation_date": iso(token.creation_date),
+            "expiration_date": iso(token.expiration_date),
             "max_days": allowed.days,
             "risk_tier": context.tier,
         },

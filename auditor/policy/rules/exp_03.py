@@ -7,7 +7,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import CountdownLadder, Days
-from auditor.policy.wording import minute
+from auditor.policy.wording import iso, iso_or_none, minute
 
 _EXPIRED: Final = timedelta()
 
@@ -51,8 +51,8 @@ def check(_observation: Observation, token: TokenMetadata, params: ExpiringSoon,
         severity,
         f"expires on {minute(token.expiration_date)}",
         {
-            "expiration_date": token.expiration_date.isoformat(),
-            "last_used_date": token.last_used_date.isoformat() if token.last_used_date else None,
+            "expiration_date": iso(token.expiration_date),
+            "last_used_date": iso_or_none(token.last_used_date),
         },
     )
 

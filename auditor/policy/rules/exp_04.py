@@ -7,7 +7,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import Hours
-from auditor.policy.wording import minute
+from auditor.policy.wording import iso, minute
 
 
 class Expired(Params):
@@ -36,7 +36,7 @@ def check(_observation: Observation, token: TokenMetadata, params: Expired, cont
         RULE.id,
         Severity.LOW,
         f"expired on {minute(token.expiration_date)} and is still listed",
-        {"expiration_date": token.expiration_date.isoformat()},
+        {"expiration_date": iso(token.expiration_date)},
     )
 
 

@@ -4,7 +4,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
 from auditor.policy.thresholds import DaysByTier
-from auditor.policy.wording import day
+from auditor.policy.wording import day, iso_or_none
 
 
 class Attestation(Params):
@@ -38,8 +38,8 @@ def check(observation: Observation, token: TokenMetadata, params: Attestation, c
         if confirmed_at
         else f"never confirmed by its owner since it was created on {day(since)}",
         {
-            "confirmed_at": confirmed_at.isoformat() if confirmed_at else None,
-            "creation_date": token.creation_date.isoformat() if token.creation_date else None,
+            "confirmed_at": iso_or_none(confirmed_at),
+            "creation_date": iso_or_none(token.creation_date),
             "max_days": allowed.days,
             "risk_tier": context.tier,
         },

@@ -10,6 +10,7 @@ from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
 from auditor.policy.networks import PRIVATE, Cidr, Networks, parse_address
 from auditor.policy.selectors import Predicate, Selector
+from auditor.policy.wording import iso_or_none
 
 
 class NetworkGrant(Selector):
@@ -69,7 +70,7 @@ def check(
         f"last used from {token.last_used_ip_address}, outside of its allowed networks",
         {
             "last_used_ip_address": token.last_used_ip_address,
-            "last_used_date": token.last_used_date.isoformat() if token.last_used_date else None,
+            "last_used_date": iso_or_none(token.last_used_date),
             "risk_tier": context.tier,
         },
     )

@@ -6,6 +6,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
 from auditor.policy.networks import Cidr, Networks, parse_address
+from auditor.policy.wording import iso_or_none
 
 
 class HumanNetworks(Params):
@@ -38,7 +39,7 @@ def check(
         f"a service's token, last used from {token.last_used_ip_address}, where people sit",
         {
             "last_used_ip_address": token.last_used_ip_address,
-            "last_used_date": token.last_used_date.isoformat() if token.last_used_date else None,
+            "last_used_date": iso_or_none(token.last_used_date),
             "personal_access_token": False,
         },
     )

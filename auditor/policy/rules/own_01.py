@@ -6,7 +6,7 @@ from functools import cached_property
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
-from auditor.policy.selectors import Globs, matcher
+from auditor.policy.selectors import Globs, remembering
 from auditor.policy.wording import shortened
 
 
@@ -19,7 +19,7 @@ class KnownOwners(Params):
     @cached_property
     def matches(self) -> Callable[[str], bool]:
         """The test of ``patterns``."""
-        return matcher(self.patterns)
+        return remembering(self.patterns)
 
 
 def check(_observation: Observation, token: TokenMetadata, params: KnownOwners, context: Context) -> Violation | None:

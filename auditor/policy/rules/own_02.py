@@ -7,7 +7,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
 from auditor.policy.thresholds import Hours
-from auditor.policy.wording import day, shortened
+from auditor.policy.wording import day, iso, shortened
 
 
 class Leavers(Params):
@@ -35,7 +35,7 @@ def check(_observation: Observation, token: TokenMetadata, params: Leavers, cont
         RULE.id,
         Severity.CRITICAL,
         f'its owner "{shortened(token.owner)}" left on {day(left_at)}',
-        {"owner": token.owner, "left_at": left_at.isoformat()},
+        {"owner": token.owner, "left_at": iso(left_at)},
     )
 
 

@@ -4,7 +4,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import DaysByTier
-from auditor.policy.wording import day
+from auditor.policy.wording import day, iso
 
 
 class Rotation(Params):
@@ -27,7 +27,7 @@ def check(_observation: Observation, token: TokenMetadata, params: Rotation, con
         Severity.HIGH if context.tier.is_high_risk else Severity.MEDIUM,
         f"created on {day(token.creation_date)}; {context.tier}-risk tokens are rotated after {allowed.days} days",
         {
-            "creation_date": token.creation_date.isoformat(),
+            "creation_date": iso(token.creation_date),
             "max_age_days": allowed.days,
             "risk_tier": context.tier,
         },

@@ -10,7 +10,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.scopes import RiskTier
-from auditor.policy.selectors import Predicate, ScopeGrant, matcher
+from auditor.policy.selectors import Predicate, ScopeGrant, remembering
 from auditor.policy.wording import listed
 
 
@@ -25,7 +25,7 @@ class HighRiskScopes(Params):
     @cached_property
     def approved(self) -> tuple[tuple[Predicate, Callable[[str], bool]], ...]:
         """``approvals``, compiled."""
-        return tuple((approval.compile(), matcher(approval.scopes)) for approval in self.approvals)
+        return tuple((approval.compile(), remembering(approval.scopes)) for approval in self.approvals)
 
 
 def unapproved(

@@ -8,7 +8,7 @@ from pydantic import Field
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
-from auditor.policy.selectors import Predicate, ScopeGrant, matcher
+from auditor.policy.selectors import Predicate, ScopeGrant, remembering
 from auditor.policy.wording import listed
 
 
@@ -29,7 +29,7 @@ class Profiles(Params):
     @cached_property
     def compiled(self) -> tuple[tuple[str, Predicate, Callable[[str], bool]], ...]:
         """``profiles`` as name, selector and test of a scope."""
-        return tuple((profile.profile, profile.compile(), matcher(profile.scopes)) for profile in self.profiles)
+        return tuple((profile.profile, profile.compile(), remembering(profile.scopes)) for profile in self.profiles)
 
 
 def check(observation: Observation, token: TokenMetadata, params: Profiles, context: Context) -> Violation | None:

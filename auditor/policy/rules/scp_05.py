@@ -6,7 +6,7 @@ from auditor.policy.base import Context, Framework, Kind, Rule
 from auditor.policy.rules.scp_01 import HighRiskScopes, unapproved
 from auditor.policy.rules.use_01 import NeverUsed, unused_since
 from auditor.policy.rules.use_02 import Stale, staleness
-from auditor.policy.wording import day, listed
+from auditor.policy.wording import day, iso_or_none, listed
 
 
 class UnusedPower(HighRiskScopes):
@@ -41,8 +41,8 @@ def check(observation: Observation, token: TokenMetadata, params: UnusedPower, c
         f"{idle}, yet holds high-risk scopes: {listed(held)}",
         {
             "scopes": list(held),
-            "creation_date": token.creation_date.isoformat() if token.creation_date else None,
-            "last_used_date": token.last_used_date.isoformat() if token.last_used_date else None,
+            "creation_date": iso_or_none(token.creation_date),
+            "last_used_date": iso_or_none(token.last_used_date),
             "risk_tier": context.tier,
         },
     )

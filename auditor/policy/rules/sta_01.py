@@ -7,7 +7,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import Days
-from auditor.policy.wording import day
+from auditor.policy.wording import day, iso
 
 
 class Disabled(Params):
@@ -36,7 +36,7 @@ def check(observation: Observation, token: TokenMetadata, params: Disabled, cont
         RULE.id,
         Severity.LOW,
         f"disabled since {day(observation.disabled_since)} at the latest, and not deleted",
-        {"enabled": False, "disabled_since": observation.disabled_since.isoformat()},
+        {"enabled": False, "disabled_since": iso(observation.disabled_since)},
     )
 
 

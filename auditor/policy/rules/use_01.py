@@ -6,7 +6,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import DaysByTier
-from auditor.policy.wording import day
+from auditor.policy.wording import day, iso
 
 
 class NeverUsed(Params):
@@ -32,7 +32,7 @@ def check(_observation: Observation, token: TokenMetadata, params: NeverUsed, co
         RULE.id,
         Severity.MEDIUM,
         f"never used since it was created on {day(since)}",
-        {"creation_date": since.isoformat(), "last_used_date": None, "risk_tier": context.tier},
+        {"creation_date": iso(since), "last_used_date": None, "risk_tier": context.tier},
     )
 
 

@@ -4,7 +4,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule
 from auditor.policy.thresholds import AgeLadder
-from auditor.policy.wording import day
+from auditor.policy.wording import day, iso
 
 
 class Stale(Params):
@@ -39,7 +39,7 @@ def check(_observation: Observation, token: TokenMetadata, params: Stale, contex
         RULE.id,
         severity,
         f"last used on {day(token.last_used_date)}",
-        {"last_used_date": token.last_used_date.isoformat(), "risk_tier": context.tier},
+        {"last_used_date": iso(token.last_used_date), "risk_tier": context.tier},
     )
 
 
