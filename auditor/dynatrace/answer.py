@@ -4,6 +4,7 @@ Sources: the provider's page *POST token lookup* (v2); ``POST /api/v1/tokens/loo
 revoked, created, expires, lastUse, personalAccessToken, scopes`` with times in milliseconds since the epoch. In the
 provider's OpenAPI document every field is optional; here ``id`` is not, because an answer that names no token is no
 answer about one, whoever sent it. Unknown fields and scopes are tolerated: the provider adds both without notice.
+A page of ``GET /api/v2/apiTokens`` holds the same objects.
 """
 
 import re
@@ -67,6 +68,22 @@ class _V1(msgspec.Struct, rename="camel", gc=False):
     scopes: list[str] | None = None
 
 
+class _Page(msgspec.Struct, rename="camel", gc=False):
+    api_tokens: list[_V2]
+    total_count: int | None = None
+    next_page_key: str | None = None
+
+
+class ListedPage(msgspec.Struct, frozen=True, gc=False):
+    """One page of the environment's list of tokens."""
+
+    tokens: tuple[TokenMetadata, ...]
+    total_count: int | None
+    """How many tokens all pages hold together, as this one has it."""
+    next_page_key: str | None
+    """What asks for the next page; None for the last."""
+
+
 class _ErrorBody(msgspec.Struct):
     code: int
 
@@ -77,6 +94,7 @@ class _Envelope(msgspec.Struct):
 
 _decode_v2: Final = msgspec.json.Decoder(_V2).decode
 _decode_v1: Final = msgspec.json.Decoder(_V1).decode
+_decode_page: Final = msgspec.json.Decoder(_Page).decode
 _decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
 
 
@@ -87,8 +105,17 @@ def decode(api: Api, body: bytes) -> TokenMetadata:
     a surrogate pair) are replaced by U+FFFD; of a whole token in a text, somebody's name for a token for instance, the
     secret part is cut off; dates become UTC.
     """
+    return _reading(_DECODERS[api], body)
+
+
+def decode_page(body: bytes) -> ListedPage:
+    """Return a page of ``GET /api/v2/apiTokens``, each token as ``decode`` gives it; raises as that does."""
+    return _reading(_page, body)
+
+
+def _reading(read: Callable[[bytes], T], body: bytes) -> T:
     try:
-        return _mending(_DECODERS[api], body)
+        return _mending(read, body)
     except msgspec.ValidationError as error:
         # msgspec names types and the path only, never a value.
         raise MalformedAnswer(f"answer does not fit the API: {error}") from None
@@ -108,8 +135,16 @@ def error_code(body: bytes) -> int | None:
         return None
 
 
+def _page(body: bytes) -> ListedPage:
+    answer = _decode_page(body)
+    return ListedPage(tuple([_token(token) for token in answer.api_tokens]), answer.total_count, answer.next_page_key)
+
+
 def _from_v2(body: bytes) -> TokenMetadata:
-    answer = _decode_v2(body)
+    return _token(_decode_v2(body))
+
+
+def _token(answer: _V2) -> TokenMetadata:
     if not answer.id:
         raise msgspec.ValidationError("empty id")
     return TokenMetadata(

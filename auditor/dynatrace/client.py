@@ -1,17 +1,17 @@
 """Looks tokens up in one environment: ``POST /api/v2/apiTokens/lookup`` (or v1), within its budget.
 
-Every lookup ends in one of the outcomes of ``auditor.model.lookup.Outcome``; it never raises for what the other side
+What else is asked of the environment goes the same way, with ``Client.read``. Every lookup ends in one of the outcomes of ``auditor.model.lookup.Outcome``; it never raises for what the other side
 does. The auditor's own token goes into the ``Authorization`` header and the looked-up one into the body; neither is
 ever part of a URL, a reason or a log line. Redirects are not followed: they would carry both elsewhere.
 """
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -25,10 +25,12 @@ from auditor.dynatrace.answer import Api, MalformedAnswer, decode, error_code
 from auditor.dynatrace.deadline import Deadline
 from auditor.dynatrace.pace import Pace
 from auditor.dynatrace.settings import EnvironmentSettings
-from auditor.model.errors import ConfigError, Problem
+from auditor.model.errors import ConfigError, Problem, ReadFailed
 from auditor.model.lookup import Lookup, Outcome
 from auditor.model.secret import Secret
 from auditor.outbound import name_of, retry_after_seconds, trusting
+
+T = TypeVar("T")
 
 ANSWER_LIMIT: Final = 1_000_000
 """Bytes of an answer that are read at most; a token's metadata are a few hundred."""
@@ -37,6 +39,7 @@ _PATHS: Final[dict[Api, str]] = {"v2": "/api/v2/apiTokens/lookup", "v1": "/api/v
 _JSON: Final = "application/json; charset=utf-8"
 _OK: Final = int(HTTPStatus.OK)  # for every answer, and comparing an enumeration's member is slow
 _FOUND: Final = Outcome.FOUND
+_COMPRESSED: Final = "answer is compressed, which was not asked for"
 _RETRY_AFTER_LIMIT: Final = 60.0
 _WAIT_INITIAL: Final = 0.25
 _WAIT_MAX: Final = 10.0
@@ -58,7 +61,7 @@ class _Passing(Exception):
 
 
 class Client:
-    """One environment's lookups. Open it with ``async with``; it keeps connections alive until it closes.
+    """One environment's lookups and reads. Open it with ``async with``; it keeps connections alive until it closes.
 
     ``clock`` gives the instant that a lookup is dated with.
     """
@@ -71,7 +74,8 @@ class Client:
         self.credential = credential
         self._api = settings.api
         self._attempts = settings.attempts
-        self._clock = clock
+        self.clock = clock
+        self._base = settings.url
         self._url = URL(settings.url + _PATHS[settings.api])
         self._proxy = URL(settings.proxy) if settings.proxy else None
         self._headers = CIMultiDict(
@@ -132,47 +136,90 @@ class Client:
         by waiting, else by giving up, and then nothing is sent before that time and ``attempts`` can be 0.
         """
         try:
-            return await self._attempt(secret, 1)
+            return await self._look_up(secret, 1)
         except _Passing as failure:
-            return await self._try_again(secret, failure)
-
-    async def _try_again(self, secret: Secret, first: _Passing) -> Lookup:
-        """Retry under stamina, which is given the first failure to start from: most lookups never need it."""
-        number = 0
+            first = failure
         try:
-            async for attempt in stamina.retry_context(
-                on=_next_wait,
-                attempts=self._attempts,
-                timeout=None,
-                wait_initial=_WAIT_INITIAL,
-                wait_max=_WAIT_MAX,
-                wait_jitter=_WAIT_INITIAL,
-            ):
-                with attempt:
-                    number += 1
-                    if number == 1:
-                        raise first
-                    return await self._attempt(secret, number)
+            return await self._try_again(lambda number: self._look_up(secret, number), first)
         except _Passing as last:
             return last.lookup
+
+    async def read(self, path: str, query: Mapping[str, str], *, limit: int) -> bytes:
+        """Return the body of a ``GET`` of the API, of ``limit`` bytes at most; tries again as ``lookup`` does.
+
+        ``path`` follows the environment's base URL and ``query`` must hold no secret. Raises ``ReadFailed``, which says
+        how it ended, for anything but an answer with status 200.
+        """
+        assert self._session is not None, "the client is opened with async with"
+        url = URL(self._base + path).with_query(query)
+
+        async def attempt(number: int) -> bytes:
+            response, content = await self._exchange("GET", url, None, number, limit)
+            if response.status != _OK or content is None:
+                raise ReadFailed(self._judge_failure(response, content, number, limit))
+            if _is_compressed(response):
+                raise ReadFailed(self._ended(Outcome.MALFORMED, _COMPRESSED, _OK, number))
+            return content
+
+        try:
+            return await attempt(1)
+        except _Passing as failure:
+            first = failure
+        try:
+            return await self._try_again(attempt, first)
+        except _Passing as last:
+            raise ReadFailed(last.lookup) from None
+
+    async def _try_again(self, attempt: Callable[[int], Awaitable[T]], first: _Passing) -> T:
+        """Retry under stamina, which is given the first failure to start from: most requests never need it.
+
+        Raises ``_Passing`` where the last attempt failed, too.
+        """
+        number = 0
+        async for trial in stamina.retry_context(
+            on=_next_wait,
+            attempts=self._attempts,
+            timeout=None,
+            wait_initial=_WAIT_INITIAL,
+            wait_max=_WAIT_MAX,
+            wait_jitter=_WAIT_INITIAL,
+        ):
+            with trial:
+                number += 1
+                if number == 1:
+                    raise first
+                return await attempt(number)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, secret: Secret, number: int) -> Lookup:
+    async def _look_up(self, secret: Secret, number: int) -> Lookup:
+        # A payload made here spares aiohttp from asking, for each request, what kind of thing the body is.
+        body = BytesPayload(msgspec.json.encode({"token": secret.reveal()}), content_type=_JSON)
+        response, content = await self._exchange("POST", self._url, body, number, ANSWER_LIMIT)
+        if response.status == _OK and content is not None:
+            return self._judge_found(response, content, number)
+        return self._judge_failure(response, content, number, ANSWER_LIMIT)
+
+    async def _exchange(
+        self, method: str, url: URL, body: BytesPayload | None, number: int, limit: int
+    ) -> tuple[aiohttp.ClientResponse, bytes | None]:
+        """Send one request and return the answer with its body, None where that is larger than ``limit`` bytes.
+
+        Raises ``_Passing`` where there is no whole answer.
+        """
         assert self._session is not None, "the client is opened with async with"
         if self._pace.holds_up or self._closed is not None:
             await self._depart(number)
-        # A payload made here spares aiohttp from asking, for each request, what kind of thing the body is.
-        body = BytesPayload(msgspec.json.encode({"token": secret.reveal()}), content_type=_JSON)
         try:
             with self._deadline:
-                async with self._session.post(
-                    self._url,
+                async with self._session.request(
+                    method,
+                    url,
                     data=body,
                     headers=self._headers if self._proxy else None,
                     allow_redirects=False,
                     proxy=self._proxy,
                 ) as response:
-                    content = await _read(response)
+                    return response, await _read(response, limit)
         except aiohttp.ConnectionTimeoutError:
             raise self._passing(Outcome.UNREACHABLE, "timed out while connecting", number) from None
         except TimeoutError:
@@ -180,7 +227,10 @@ class Client:
         except aiohttp.ClientPayloadError:
             raise self._passing(Outcome.MALFORMED, "answer was cut short", number) from None
         except aiohttp.ClientConnectorCertificateError as error:
-            return self._ended(Outcome.UNREACHABLE, f"certificate refused: {_flaw(error)}", None, number)
+            # Another attempt would be as vain.
+            raise self._passing(
+                Outcome.UNREACHABLE, f"certificate refused: {_flaw(error)}", number, None, _RETRY_AFTER_LIMIT + 1
+            ) from None
         except aiohttp.ClientHttpProxyError as error:
             raise self._passing(Outcome.UNREACHABLE, f"proxy refused: HTTP {error.status}", number) from None
         except aiohttp.ClientResponseError:
@@ -189,7 +239,6 @@ class Client:
             raise self._passing(Outcome.UNREACHABLE, "connection closed without an answer", number) from None
         except (aiohttp.ClientError, OSError) as error:
             raise self._passing(Outcome.UNREACHABLE, f"no connection: {name_of(error)}", number) from None
-        return self._judge(response, content, number)
 
     async def _depart(self, number: int) -> None:
         """Wait until a request may leave; one waits for its place and the others for it, so that few wake up."""
@@ -201,19 +250,20 @@ class Client:
     def _seconds_to_wait(self, number: int) -> float:
         if self._closed is not None:
             until, outcome, reason = self._closed
-            if self._clock() < until:
+            if self.clock() < until:
                 raise self._passing(outcome, f"not attempted: {reason}", number - 1, None, _RETRY_AFTER_LIMIT + 1)
             self._closed = None
         return self._pace.take(asyncio.get_running_loop().time())
 
-    def _judge(self, response: aiohttp.ClientResponse, content: bytes | None, number: int) -> Lookup:
+    def _judge_failure(
+        self, response: aiohttp.ClientResponse, content: bytes | None, number: int, limit: int
+    ) -> Lookup:
+        """Say how an answer ends that is not one with status 200 and a body; raises ``_Passing`` for what may pass."""
         status = response.status
-        if status == _OK and content is not None:
-            return self._judge_found(response, content, number)
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise self._refusal_that_passes(response, number)
         if content is None:
-            return self._ended(Outcome.MALFORMED, f"answer is larger than {ANSWER_LIMIT} bytes", status, number)
+            return self._ended(Outcome.MALFORMED, f"answer is larger than {limit} bytes", status, number)
         is_ours = error_code(content) == status
         if status == HTTPStatus.NOT_FOUND and is_ours:
             return self._ended(Outcome.MISSING, "no such token in this environment", status, number)
@@ -228,19 +278,19 @@ class Client:
         return self._ended(Outcome.MALFORMED, f"HTTP {status}{by}", status, number)
 
     def _judge_found(self, response: aiohttp.ClientResponse, content: bytes, number: int) -> Lookup:
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            return self._ended(Outcome.MALFORMED, "answer is compressed, which was not asked for", _OK, number)
+        if _is_compressed(response):
+            return self._ended(Outcome.MALFORMED, _COMPRESSED, _OK, number)
         try:
             metadata = decode(self._api, content)
         except MalformedAnswer as error:
             return self._ended(Outcome.MALFORMED, str(error), _OK, number)
-        return Lookup(_FOUND, self._clock(), metadata, "", _OK, number)
+        return Lookup(_FOUND, self.clock(), metadata, "", _OK, number)
 
     def _refusal_that_passes(self, response: aiohttp.ClientResponse, number: int) -> _Passing:
         status = response.status
         outcome = Outcome.THROTTLED if status == HTTPStatus.TOO_MANY_REQUESTS else Outcome.UNREACHABLE
         reason = f"HTTP {status}"
-        now = self._clock()
+        now = self.clock()
         wait_seconds = retry_after_seconds(response.headers.get("Retry-After"), now)
         # What the environment asked for holds for every lookup, not just for this one.
         if wait_seconds is not None and wait_seconds > _RETRY_AFTER_LIMIT:
@@ -258,20 +308,24 @@ class Client:
         return _Passing(self._ended(outcome, reason, status, number), wait_seconds)
 
     def _ended(self, outcome: Outcome, reason: str, status: int | None, number: int) -> Lookup:
-        return Lookup(outcome, self._clock(), None, reason, status, number)
+        return Lookup(outcome, self.clock(), None, reason, status, number)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-    """Return the body, or None where it is larger than ``ANSWER_LIMIT``; no more than that is ever held."""
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """Return the body, or None where it is larger than ``limit`` bytes; no more than that is ever held."""
     length = response.content_length
     if length is not None:
-        return await response.read() if length <= ANSWER_LIMIT else None
+        return await response.read() if length <= limit else None
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > ANSWER_LIMIT:
+        if len(body) > limit:
             return None
     return bytes(body)
+
+
+def _is_compressed(response: aiohttp.ClientResponse) -> bool:
+    return response.headers.get("Content-Encoding", "identity").lower() != "identity"
 
 
 def _next_wait(failure: Exception) -> bool | float:

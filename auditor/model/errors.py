@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
+from auditor.model.lookup import Lookup
+
 
 class AuditorError(Exception):
     """Root of every error that auditor raises on purpose; its message names the thing, the place and the mend."""
@@ -44,6 +46,14 @@ class AuthenticationRefused(AuditorError):
 
 class EnvironmentUnreachable(AuditorError):
     """The environment does not answer at all; further lookups would only wait."""
+
+
+class ReadFailed(AuditorError):
+    """A ``GET`` of an environment's API did not end in an answer with status 200; ``ended`` says in what."""
+
+    def __init__(self, ended: Lookup) -> None:
+        self.ended = ended
+        super().__init__(ended.reason)
 
 
 class SweepUnderWay(AuditorError):
