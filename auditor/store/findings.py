@@ -12,55 +12,72 @@ from auditor.store.connection import Connection, Row
 from auditor.store.rows import as_json, recordset
 from auditor.store.tokens import locations_of
 
+Bearer = int | str
+"""Of whom a finding is: a stored token's id, or the subject in words where it is no stored token."""
+
 _evidence: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-async def known(connection: Connection, tokens: Sequence[int]) -> Mapping[int, list[KnownFinding]]:
-    """Return the findings of tokens, open and resolved, by token id."""
+async def known(
+    connection: Connection, tokens: Sequence[int], *, except_rules: Sequence[str] = ()
+) -> Mapping[int, list[KnownFinding]]:
+    """Return the findings of tokens, open and resolved, by token id; those of some rules may be left out."""
     found: dict[int, list[KnownFinding]] = {}
     if not tokens:
         return found
     for row in await connection.fetch(
-        """
-        select token_id, id, rule_id, discriminator, severity, status = 'open' as is_open, message, evidence
-        from finding where token_id = any ($1::bigint[])
-        """,
+        f"select token_id, {KNOWN_COLUMNS} from finding f where token_id = any ($1::bigint[]) and rule_id <> all ($2)",
         tokens,
+        except_rules,
     ):
-        found.setdefault(row["token_id"], []).append(
-            KnownFinding(
-                row["id"],
-                row["rule_id"],
-                row["discriminator"],
-                Severity(row["severity"]),
-                row["is_open"],
-                row["message"],
-                _evidence(row["evidence"]),
-            )
-        )
+        found.setdefault(row["token_id"], []).append(known_of(row))
     return found
 
 
-async def apply(connection: Connection, sweep: int, changes: Sequence[tuple[int, Change]], now: datetime) -> None:
-    """Write what happened to findings, each change with its token's id.
+KNOWN_COLUMNS: Final = (
+    "f.id, f.rule_id, f.discriminator, f.severity, f.status = 'open' as is_open, f.message, f.evidence"
+)
+"""What ``known_of`` reads, of ``finding f``."""
+
+
+def known_of(row: Row) -> KnownFinding:
+    """Return a row of ``KNOWN_COLUMNS`` as a known finding."""
+    return KnownFinding(
+        row["id"],
+        row["rule_id"],
+        row["discriminator"],
+        Severity(row["severity"]),
+        row["is_open"],
+        row["message"],
+        _evidence(row["evidence"]),
+    )
+
+
+async def apply(
+    connection: Connection, sweep: int, environment: int, changes: Sequence[tuple[Bearer, Change]], now: datetime
+) -> None:
+    """Write what happened to findings of an environment, each change with whom it is of.
 
     Every transition becomes a row of ``finding_event``; a change without one only renews the finding's words.
     """
-    opened = [(token, change) for token, change in changes if change.known is None]
+    opened = [(bearer, change) for bearer, change in changes if change.known is None]
     if opened:
-        await _open(connection, sweep, opened, now)
-    moved = [(change.known.id, change) for _token, change in changes if change.known is not None]
+        await _open(connection, sweep, environment, opened, now)
+    moved = [(change.known.id, change) for _bearer, change in changes if change.known is not None]
     if moved:
         await _move(connection, sweep, moved, now)
 
 
-async def _open(connection: Connection, sweep: int, opened: Sequence[tuple[int, Change]], now: datetime) -> None:
+async def _open(
+    connection: Connection, sweep: int, environment: int, opened: Sequence[tuple[Bearer, Change]], now: datetime
+) -> None:
     await connection.execute(
         f"""
         with f as (
-            insert into finding (token_id, rule_id, discriminator, severity, status, message, evidence, opened_at)
-            select token_id, rule_id, discriminator, severity, 'open', message, evidence, $2
-            from {recordset("$3", "o", {"token_id": "bigint", **_WRITTEN})}
+            insert into finding (environment_id, token_id, subject, rule_id, discriminator, severity, status, message,
+                evidence, opened_at)
+            select $4, token_id, subject, rule_id, discriminator, severity, 'open', message, evidence, $2
+            from {recordset("$3", "o", {"token_id": "bigint", "subject": "text", **_WRITTEN})}
             returning id, severity, message, evidence
         )
         insert into finding_event (finding_id, sweep_id, at, transition, severity, message, evidence)
@@ -68,7 +85,13 @@ async def _open(connection: Connection, sweep: int, opened: Sequence[tuple[int, 
         """,
         sweep,
         now,
-        as_json([{"token_id": token, **_written(change)} for token, change in opened]),
+        as_json(
+            [
+                {"token_id" if isinstance(bearer, int) else "subject": bearer, **_written(change)}
+                for bearer, change in opened
+            ]
+        ),
+        environment,
     )
 
 
@@ -140,14 +163,23 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SELECT: Final = """
-select f.id, environment.name as environment, t.label, f.rule_id, f.discriminator, f.severity, f.status, f.message,
-    f.evidence, t.name as token_name, t.owner, t.places, f.opened_at,
-    coalesce(l.evident_at, f.opened_at) as last_seen_at, f.resolved_at, f.resolution, f.reopenings,
-    t.removed_at is null as is_stored
+select f.id, environment.name as environment, coalesce(t.label, f.subject) as label, f.rule_id, f.discriminator,
+    f.severity, f.status, f.message, f.evidence,
+    case when f.token_id is null then f.evidence->>'name' else t.name end as token_name,
+    case when f.token_id is null then f.evidence->>'owner' else t.owner end as owner,
+    coalesce(t.places, '{}') as places, f.opened_at, coalesce(l.evident_at, judged.at, f.opened_at) as last_seen_at,
+    f.resolved_at, f.resolution, f.reopenings, t.removed_at is null as is_stored
 from finding f
-join token t on t.id = f.token_id
-join environment on environment.id = t.environment_id
-left join lookup l on l.token_id = t.id
+join environment on environment.id = f.environment_id
+left join token t on t.id = f.token_id
+left join lookup l on l.token_id = f.token_id
+left join lateral (
+    select s.finished_at as at from sweep s
+    where f.token_id is null and s.environment_id = f.environment_id
+        and (f.resolved_at is null or s.finished_at < f.resolved_at)
+        and s.rules->f.rule_id->>'state' = 'assessed'
+    order by s.id desc limit 1
+) judged on true
 """
 _WORST_FIRST: Final = "array_position(array['critical', 'high', 'medium', 'low', 'info'], f.severity)"
 
@@ -201,7 +233,11 @@ async def show(connection: Connection, key: str) -> tuple[Finding, Sequence[Even
         return None
     row = await connection.fetchrow(
         f"""
-        {_SELECT} where environment.name = $1 and t.label = $2 and f.rule_id = $3 and f.discriminator = $4
+        {_SELECT} where environment.name = $1 and f.rule_id = $3 and f.discriminator = $4
+            and (f.token_id = (select k.id from token k join environment e on e.id = k.environment_id
+                               where e.name = $1 and k.label = $2)
+                or f.token_id is null and f.subject = $2)
+        order by f.token_id limit 1
         """,
         *parts[:3],
         parts[3] if len(parts) > 3 else "",
@@ -255,11 +291,13 @@ async def happened(connection: Connection, swept: Sequence[int]) -> Sequence[Hap
         )
         for row in await connection.fetch(
             f"""
-            select e.transition, e.severity, f.rule_id, environment.name as environment, t.label, t.owner, e.message
+            select e.transition, e.severity, f.rule_id, environment.name as environment, e.message,
+                coalesce(t.label, f.subject) as label,
+                case when f.token_id is null then f.evidence->>'owner' else t.owner end as owner
             from finding_event e
             join finding f on f.id = e.finding_id
-            join token t on t.id = f.token_id
-            join environment on environment.id = t.environment_id
+            join environment on environment.id = f.environment_id
+            left join token t on t.id = f.token_id
             where e.sweep_id = any ($1::bigint[])
             order by {_WORST_FIRST.replace("f.severity", "e.severity")}, e.id
             """,
@@ -283,7 +321,7 @@ async def counts(connection: Connection, resolved_since: datetime) -> Mapping[st
     for row in await connection.fetch(
         """
         select environment.name, f.rule_id, count(*) as findings
-        from finding f join token t on t.id = f.token_id join environment on environment.id = t.environment_id
+        from finding f join environment on environment.id = f.environment_id
         where f.status = 'open' group by 1, 2
         """
     ):
@@ -296,10 +334,10 @@ async def counts(connection: Connection, resolved_since: datetime) -> Mapping[st
         for row in await connection.fetch(
             """
             select e.name,
-                (select count(distinct f.token_id) from finding f join token t on t.id = f.token_id
-                 where f.status = 'open' and t.environment_id = e.id) as with_findings,
-                (select count(*) from finding f join token t on t.id = f.token_id
-                 where f.status = 'resolved' and f.resolved_at >= $1 and t.environment_id = e.id) as resolved
+                (select count(distinct f.token_id) from finding f
+                 where f.status = 'open' and f.environment_id = e.id) as with_findings,
+                (select count(*) from finding f
+                 where f.status = 'resolved' and f.resolved_at >= $1 and f.environment_id = e.id) as resolved
             from environment e
             """,
             resolved_since,
@@ -313,7 +351,7 @@ async def count_open(connection: Connection) -> Mapping[str, Mapping[Severity, i
     for row in await connection.fetch(
         """
         select environment.name, f.severity, count(*) as findings
-        from finding f join token t on t.id = f.token_id join environment on environment.id = t.environment_id
+        from finding f join environment on environment.id = f.environment_id
         where f.status = 'open' group by 1, 2
         """
     ):

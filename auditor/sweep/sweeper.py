@@ -24,6 +24,7 @@ from auditor.store.database import translated, until_lost
 from auditor.store.tokens import Enrolment, KnownToken
 from auditor.sweep.recorder import Looked, Recorder
 from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
+from auditor.sweep.telling import Teller
 
 BATCH: Final = 1000
 """Tokens recorded in one transaction; a crash loses at most the batches under way."""
@@ -144,7 +145,8 @@ class _Sweep:
         )
         if subject.self_lookup:
             log.warning("self_lookup_enabled", environment=subject.name, effect="may move the token's lastUsedDate")
-        recorder = Recorder(subject, self._environment, self._sweep)
+        teller = Teller(subject)
+        recorder = Recorder(subject, self._environment, self._sweep, teller)
         with ungrouped():
             async with asyncio.TaskGroup() as stages:
                 watch = stages.create_task(self._watch())
@@ -154,9 +156,9 @@ class _Sweep:
                 await self._record(recorder)
                 watch.cancel()
                 guard.cancel()
-        return await self._close(recorder)
+        return await self._close(recorder, teller)
 
-    async def _close(self, recorder: Recorder) -> SweepSummary:
+    async def _close(self, recorder: Recorder, teller: Teller) -> SweepSummary:
         now = self._subject.clock()
         async with self._owner.transaction():
             removed = await tokens.settle_places(
@@ -188,7 +190,7 @@ class _Sweep:
             source_problems=summary.source_problems,
             stored_no_longer=removed,
             seconds=round((now - summary.started_at).total_seconds(), 3),
-            **{transition.value: number for transition, number in recorder.transitions.items()},
+            **{transition.value: number for transition, number in teller.transitions.items()},
         )
         return summary
 

@@ -10,7 +10,7 @@ from auditor.model.finding import Resolution, Violation
 from auditor.model.lookup import Lookup, Outcome, TokenMetadata
 from auditor.model.sweep import RuleStanding, RuleState, SweepStatus, SweepSummary
 from auditor.model.token import Location
-from auditor.policy.lifecycle import Change, changes, ended
+from auditor.policy.lifecycle import Change, changes
 from auditor.policy.observing import is_changed, is_used, label_of, observe
 from auditor.store import findings, sweeps, tokens
 from auditor.store.connection import Connection
@@ -74,15 +74,18 @@ class Swept:
         batch = [recorded(entry, known, lookups[entry.fingerprint]) for entry, known in enrolled]
         identities = await tokens.record(self.connection, self.id, self.environment, batch)
         known = await findings.known(self.connection, [number for number, _label in identities])
-        happened: list[tuple[int, Change]] = []
+        happened: list[tuple[findings.Bearer, Change]] = []
         for (number, label), entry in zip(identities, batch, strict=True):
             if entry.lookup.metadata is not None:
                 said = (says or {}).get(label, ())
                 moves = changes(known.get(number, ()), said, lambda _rule_id: Resolution.EVIDENCE)
                 happened.extend((number, change) for change in moves)
             elif entry.lookup.outcome is Outcome.MISSING and entry.known and entry.known.misses:
-                happened.extend((number, change) for change in ended(known.get(number, ()), Resolution.MISSING))
-        await findings.apply(self.connection, self.id, happened, self.now)
+                happened.extend(
+                    (number, change)
+                    for change in changes(known.get(number, ()), (), lambda _rule_id: Resolution.MISSING)
+                )
+        await findings.apply(self.connection, self.id, self.environment, happened, self.now)
         outcomes: dict[Outcome, int] = {}
         for _entry, lookup in looked:
             outcomes[lookup.outcome] = outcomes.get(lookup.outcome, 0) + 1
