@@ -13,7 +13,7 @@ from auditor.config.keys import keyring_of
 from auditor.config.load import Config
 from auditor.config.references import references_of
 from auditor.dynatrace.client import Client
-from auditor.model.errors import AuditorError, ConfigError
+from auditor.model.errors import AuditorError, ConfigError, Problem
 from auditor.model.lookup import Outcome
 from auditor.model.secret import Secret
 
@@ -30,7 +30,8 @@ def check(session: Session, *, connect: bool) -> int:
     console().print(
         text(
             f"{config.path}: good: {len(document.environments)} environments, {len(config.sources)} sources, "
-            f"{len(config.hooks)} hooks, {len(document.schedules)} schedules, policy {config.policy.name}"
+            f"{len(config.hooks)} hooks, {len(document.schedules)} schedules, "
+            f"policy {', '.join(config.policies.names())}"
         )
     )
     return run_loop(_connect(session, config)) if connect else exits.OK
@@ -38,7 +39,10 @@ def check(session: Session, *, connect: bool) -> int:
 
 async def _check_files(session: Session, config: Config) -> None:
     """Read the feeds, resolve every secret that needs no program, and see that it fits its use."""
-    _feeds, problems = read_feeds(config.policy.feeds, config.policy_directory)
+    problems: list[Problem] = []
+    for stack in {stack.document.feeds: stack for stack in config.policies.by_environment.values()}.values():
+        problems.extend(read_feeds(stack.document.feeds, stack.directory)[1])
+    problems = list(dict.fromkeys(problems))
     resolver = session.resolver(config)
     unfit: set[str] = set()
     """The places whose use cannot be tried: their secret is missing, or a program would have to be run for it."""

@@ -41,7 +41,8 @@ class Assembly:
         Blocks for as long as reading the feeds takes.
         """
         environment = self.config.document.environments[name]
-        feeds, problems = read_feeds(self.config.policy.feeds, self.config.policy_directory)
+        stack = self.config.policies.by_environment[name]
+        feeds, problems = read_feeds(stack.document.feeds, stack.directory)
         for problem in problems:
             log.warning("feed_unread", environment=name, place=problem.place, problem=problem.message)
         return Subject(
@@ -50,7 +51,7 @@ class Assembly:
             client=self.clients[name],
             sources=[source for source in self.sources if not source.environments() or name in source.environments()],
             environments=frozenset(self.config.document.environments),
-            policy=Policy(self.config.policy, list(rules().values()), feeds=feeds, environment_kind=environment.kind),
+            policy=Policy(stack.document, list(rules().values()), feeds=feeds, environment_kind=environment.kind),
             self_lookup=environment.self_lookup,
             fingerprint=self.vault.fingerprint,
             hooks={hook: settings.min_severity for hook, (_kind, settings) in self.config.hooks.items()},

@@ -143,6 +143,9 @@ class PolicySettings(_Table):
 
     files: tuple[Path, ...] = Field(default=(Path("policies/baseline.toml"),), min_length=1)
     """Policy files laid over one another in this order, relative to this file; the last word on a parameter wins."""
+    environments: dict[str, Annotated[tuple[Path, ...], Field(min_length=1)]] = {}
+    """Further files for some environments, laid over those of all: a list for each name of an environment, or glob over
+    their names. Where several entries match, the later one is laid over the earlier one."""
 
 
 class ScheduleSettings(_Table):

@@ -49,9 +49,12 @@ class Document:
 
     def problem(self, path: KeyPath, message: str) -> Problem:
         """Return a problem with a key, or with one that is missing, at its line."""
+        return Problem(self.place(path), f"{dotted(path)}: {message}" if path else message)
+
+    def place(self, path: KeyPath) -> str:
+        """Return file and line of a key, or of the nearest thing that would hold it."""
         line = line_of(self._lines, path)
-        place = f"{self.path}:{line}" if line else str(self.path)
-        return Problem(place, f"{dotted(path)}: {message}" if path else message)
+        return f"{self.path}:{line}" if line else str(self.path)
 
 
 def problems_of(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditor.config.load import Config, load
+from auditor.config.policies import drafted
 from auditor.model.errors import ConfigError
 from tests.config.shipped import with_every_setting
 
@@ -308,7 +309,7 @@ def policy(files: Files, **contents: str) -> str:
 
 def test_policy_file_that_is_missing_is_told_with_where_it_is_named(files: Files) -> None:
     told = files.told(GOOD + '[policy]\nfiles = ["none.toml", "policies/baseline.toml", "neither.toml"]\n')
-    mend = f"cannot be read: No such file or directory; put it there, or correct policy.files in {files.path.name}"
+    mend = f"cannot be read: No such file or directory; put it there, or correct [policy] in {files.path.name}"
     assert told == [f"none.toml: {mend}", f"neither.toml: {mend}"]
 
 
@@ -394,6 +395,103 @@ def test_feeds_start_at_the_policy_that_names_them(files: Files) -> None:
     places = [(config.policy_directory / feed).resolve() for feed in named if feed]
     base = files.directory.resolve()
     assert places == [base / "policies/owners.txt", base / "site/hr/leavers.csv", Path("/srv/attestations.csv")]
+
+
+def test_environment_has_its_own_files_laid_over_those_of_all(files: Files) -> None:
+    files.write("policies/baseline.toml", 'name = "all"\n[rules.DT-SCP-02]\nscopes = 9\nfamilies = 9\n')
+    files.write("policies/prod.toml", 'name = "strict"\n\n[rules.DT-SCP-02]\nscopes = 3\n')
+    files.write("policies/p.toml", "[rules.DT-SCP-02]\nscopes = 2\n")
+    more = '[environments.dev]\nurl = "https://x.example"\ntoken = { env = "A" }\n[policy.environments]\n'
+    config = files.loaded(GOOD + more + '"prod" = ["policies/prod.toml"]\n"p*" = ["policies/p.toml"]\n')
+    prod, dev = (config.policies.by_environment[name] for name in ("prod", "dev"))
+    assert (prod.document.name, prod.document.rules["DT-SCP-02"].model_extra) == (
+        "strict",
+        {"scopes": 2, "families": 9},
+    )
+    assert (dev.document.name, dev.document.rules["DT-SCP-02"].model_extra) == ("all", {"scopes": 9, "families": 9})
+    assert dev.document == config.policy
+    assert prod.document.digest != dev.document.digest
+    assert [path.name for path in prod.files] == ["baseline.toml", "prod.toml", "p.toml"]
+    assert config.policies.names() == ["all", "strict"]
+
+
+def test_every_value_of_a_policy_is_traced_to_file_and_line(files: Files) -> None:
+    text = policy(
+        files,
+        a='name = "a"\n[rules.DT-EXP-02]\nmax_days = { critical = 1, default = 2 }\nseverity = "low"\n',
+        b="[risk.scopes]\n'x' = 'low'\n[rules.DT-EXP-02]\nmax_days = { default = 3 }\nexempt = [{ tag = 'a' }]\n",
+    )
+    written = files.loaded(text).policies.by_environment["prod"].written
+
+    def place(*path: str | int) -> str | None:
+        told = written.place(path)
+        return told and told.replace(f"{files.directory}/", "")
+
+    assert place("name") == "a.toml:1"
+    assert place("rules", "DT-EXP-02", "severity") == "a.toml:4"
+    assert place("rules", "DT-EXP-02", "max_days") == "b.toml:4"
+    assert place("rules", "DT-EXP-02", "max_days", "critical") is None  # the table was replaced whole
+    assert place("rules", "DT-EXP-02", "exempt", 0) == "b.toml:5"
+    assert place("risk", "scopes", "x") == "b.toml:2"
+    assert place("risk", "unknown") is None
+    assert place("rules", "DT-ROT-01", "max_age_days") is None
+
+
+def test_mistake_in_a_file_of_one_environment_is_told_once(files: Files) -> None:
+    files.write("policies/baseline.toml", 'name = "all"\n[rules.DT-SCP-02]\nfamilies = 0\n')
+    files.write("policies/own.toml", "[rules.DT-SCP-02]\nscopes = 0\n")
+    more = '[environments.dev]\nurl = "https://x.example"\ntoken = { env = "A" }\n[policy.environments]\n'
+    told = files.told(GOOD + more + '"*" = ["policies/own.toml"]\n"production" = ["policies/own.toml"]\n')
+    assert [line.partition(" ")[0] for line in told] == [
+        f"auditor.toml:{NEXT + 5}:",
+        "policies/baseline.toml:3:",
+        "policies/own.toml:2:",
+    ]
+    assert told[0].endswith("policy.environments.production: matches no environment; known here: dev, prod")
+
+
+def test_empty_list_of_files_for_an_environment_is_refused(files: Files) -> None:
+    told = files.told(GOOD + "[policy.environments]\nprod = []\n")
+    assert told == [f"auditor.toml:{NEXT + 1}: policy.environments.prod: must not be empty"]
+
+
+# Drafts
+
+
+def test_draft_lies_over_the_files_of_all_and_under_those_of_one(files: Files) -> None:
+    files.write("policies/baseline.toml", 'name = "all"\n[rules.DT-SCP-02]\nscopes = 9\nfamilies = 9\n')
+    files.write("policies/own.toml", "[rules.DT-SCP-02]\nscopes = 3\n")
+    files.write("draft.toml", "[rules.DT-SCP-02]\nscopes = 5\nfamilies = 5\n")
+    more = '[environments.dev]\nurl = "https://x.example"\ntoken = { env = "A" }\n[policy.environments]\n'
+    config = files.loaded(GOOD + more + 'prod = ["policies/own.toml"]\n')
+    draft = drafted(config.policies, files.directory / "draft.toml", instead_of=None)
+    assert draft.by_environment["prod"].document.rules["DT-SCP-02"].model_extra == {"scopes": 3, "families": 5}
+    assert draft.by_environment["dev"].document.rules["DT-SCP-02"].model_extra == {"scopes": 5, "families": 5}
+
+
+def test_draft_takes_the_place_of_a_file(files: Files) -> None:
+    files.write("policies/baseline.toml", 'name = "all"\n[rules.DT-SCP-02]\nscopes = 9\nfamilies = 9\n')
+    files.write("draft.toml", 'name = "new"\n[rules.DT-SCP-02]\nscopes = 5\n')
+    config = files.loaded()
+    replaced = files.directory / "policies" / ".." / "policies" / "baseline.toml"
+    draft = drafted(config.policies, files.directory / "draft.toml", instead_of=replaced)
+    assert draft.common.document.rules["DT-SCP-02"].model_extra == {"scopes": 5}
+    assert draft.by_environment["prod"].document.name == "new"
+
+
+def test_draft_that_is_wrong_is_refused_with_every_problem(files: Files) -> None:
+    files.write("draft.toml", "[rules.DT-SCP-02]\nscopes = 0\n[rules.DT-X]\n")
+    config = files.loaded()
+    with pytest.raises(ConfigError) as refused:
+        drafted(config.policies, files.directory / "draft.toml", instead_of=None)
+    assert [problem.place for problem in refused.value.problems] == [
+        f"{files.directory}/draft.toml:2",
+        f"{files.directory}/draft.toml:3",
+    ]
+    with pytest.raises(ConfigError, match=r"other.toml: no policy is made of this file; they are made of .*baseline"):
+        drafted(config.policies, files.directory / "draft.toml", instead_of=Path("other.toml"))
+    with pytest.raises(ConfigError, match=r"none.toml: cannot be read: No such file or directory; name another file"):
+        drafted(config.policies, files.directory / "none.toml", instead_of=None)
 
 
 # Everything at once

@@ -1,0 +1,198 @@
+"""Lays policy files over one another, for each environment its own, and keeps where each value was written."""
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from auditor.config.document import PolicySettings
+from auditor.config.problems import Document, near, problems_of
+from auditor.config.reading import read_document
+from auditor.config.toml_lines import KeyPath
+from auditor.model.errors import ConfigError, Problem
+from auditor.policy.document import PolicyDocument
+from auditor.policy.registry import rules
+from auditor.policy.validation import check_document
+
+_MERGED_DEPTH: Final = 3
+"""``rules`` → its tables → their parameters: so deep tables are merged; a parameter is replaced whole, table or not."""
+
+
+class Layers:
+    """Policy files laid over one another: the last that holds a key has the last word on it."""
+
+    def __init__(self, layers: Sequence[Document]) -> None:
+        self._last_first = layers[::-1]
+
+    def has(self, path: KeyPath) -> bool:
+        """Whether any of the files holds this key."""
+        return self._holder(path) is not None
+
+    def place(self, path: KeyPath) -> str | None:
+        """Return file and line of the last word on a key; None where no file holds it, so that its default stands."""
+        replaced_whole = path[:_MERGED_DEPTH]
+        holder = self._holder(replaced_whole)
+        return holder.place(path) if holder is not None and holder.has(path) else None
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """Return a problem with a key of the policy, or with one that is missing."""
+        for end in range(len(path), 0, -1):
+            holder = self._holder(path[:end])
+            if holder is not None:
+                return holder.problem(path, message)
+        return self._last_first[0].problem(path, message)
+
+    def _holder(self, path: KeyPath) -> Document | None:
+        return next((layer for layer in self._last_first if layer.has(path)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A policy, and the files that it was laid together from."""
+
+    document: PolicyDocument
+    files: tuple[Path, ...]
+    """Lowest first."""
+    written: Layers
+
+    @property
+    def directory(self) -> Path:
+        """What the policy's feeds are relative to: the directory of its first file."""
+        return self.files[0].parent
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The policies of a configuration."""
+
+    common: Stack
+    """What holds wherever an environment has no files of its own."""
+    by_environment: Mapping[str, Stack]
+    """Every configured environment's, whether it has files of its own or not."""
+
+    def names(self) -> list[str]:
+        """Return what the policies are called, each once."""
+        return list(dict.fromkeys(stack.document.name for stack in (self.common, *self.by_environment.values())))
+
+
+def read_policies(file: Document, environments: Collection[str], problems: list[Problem]) -> Policies | None:
+    """Read the policies that a configuration names; None, and problems, where one is not sound."""
+    directory = file.path.parent
+    try:
+        settings = PolicySettings.model_validate(file.values.get("policy", {}))
+    except ValidationError:  # the document's own check says so
+        return None
+    unmatched = [glob for glob in settings.environments if not any(fnmatchcase(name, glob) for name in environments)]
+    if environments:  # else the document's own check says so
+        for glob in unmatched:
+            path = ("policy", "environments", glob)
+            problems.append(file.problem(path, f"matches no environment; {near(glob, environments)}"))
+    common = tuple(directory / name for name in settings.files)
+    own = {
+        environment: tuple(
+            directory / name
+            for glob, names in settings.environments.items()
+            if fnmatchcase(environment, glob)
+            for name in names
+        )
+        for environment in environments
+    }
+    return _laid(common, own, f"put it there, or correct [policy] in {file.path}", problems)
+
+
+def drafted(policies: Policies, draft: Path, *, instead_of: Path | None) -> Policies:
+    """Return the policies as they would be with a further file.
+
+    The draft is laid over the files of all environments and under those of single ones; or it takes the place of
+    ``instead_of`` wherever that stands. Raises ``ConfigError`` with every problem of the draft, or where no policy is
+    made of ``instead_of``.
+    """
+    common = policies.common.files
+    own = {name: stack.files[len(common) :] for name, stack in policies.by_environment.items()}
+    if instead_of is None:
+        common = (*common, draft)
+    else:
+        replaced = instead_of.resolve()
+        named = list(dict.fromkeys((*common, *(path for paths in own.values() for path in paths))))
+        if replaced not in {path.resolve() for path in named}:
+            raise ConfigError(
+                Problem(
+                    str(instead_of), f"no policy is made of this file; they are made of {', '.join(map(str, named))}"
+                )
+            )
+
+        def put_in_place(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+            return tuple(draft if path.resolve() == replaced else path for path in paths)
+
+        common, own = put_in_place(common), {name: put_in_place(paths) for name, paths in own.items()}
+    problems: list[Problem] = []
+    laid = _laid(common, own, "name another file", problems)
+    if laid is None or problems:
+        raise ConfigError(*problems)
+    return laid
+
+
+def _laid(
+    common: tuple[Path, ...], own: Mapping[str, tuple[Path, ...]], mend: str, problems: list[Problem]
+) -> Policies | None:
+    """Lay the files of each environment over those of all; each file is read once and each problem told once."""
+    read: dict[Path, Document | None] = {}
+    stacks: dict[tuple[Path, ...], Stack | None] = {}
+    found: list[Problem] = []
+
+    def stack_of(paths: tuple[Path, ...]) -> Stack | None:
+        for path in paths:
+            if path not in read:
+                read[path] = read_document(path, mend, found)
+        if paths not in stacks:
+            layers = [layer for path in paths if (layer := read[path]) is not None]
+            stacks[paths] = _stack(paths, layers, found) if len(layers) == len(paths) else None
+        return stacks[paths]
+
+    base = stack_of(common)
+    by_environment = {name: stack_of((*common, *paths)) for name, paths in own.items()}
+    problems.extend(dict.fromkeys(found))
+    if base is None or not all(by_environment.values()):
+        return None
+    return Policies(base, {name: stack for name, stack in by_environment.items() if stack is not None})
+
+
+def _stack(paths: tuple[Path, ...], layers: Sequence[Document], problems: list[Problem]) -> Stack | None:
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = _laid_over(merged, _with_feeds_from(layer, paths[0].parent))
+    written = Layers(layers)
+    try:
+        document = PolicyDocument.model_validate(merged)
+    except ValidationError as error:
+        problems.extend(problems_of(written, error, PolicyDocument))
+        return None
+    problems.extend(written.problem(path, message) for path, message in check_document(document, rules().values()))
+    return Stack(document, paths, written)
+
+
+def _with_feeds_from(layer: Document, directory: Path) -> Mapping[str, Any]:
+    """Return a policy file's values with the paths of its feeds, which start at that file, started at ``directory``."""
+    feeds = layer.values.get("feeds")
+    if layer.path.parent == directory or not isinstance(feeds, Mapping):
+        return layer.values
+    moved = {
+        name: os.path.relpath(layer.path.parent / path, directory) if isinstance(path, str) else path
+        for name, path in feeds.items()
+    }
+    return {**layer.values, "feeds": moved}
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any], depth: int = 1) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        before = merged.get(key)
+        if depth < _MERGED_DEPTH and isinstance(before, Mapping) and isinstance(value, Mapping):
+            merged[key] = _laid_over(before, value, depth + 1)
+        else:
+            merged[key] = value
+    return merged
