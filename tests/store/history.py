@@ -11,7 +11,7 @@ from auditor.model.lookup import Lookup, Outcome, TokenMetadata
 from auditor.model.sweep import RuleStanding, RuleState, SweepStatus, SweepSummary
 from auditor.model.token import Location
 from auditor.policy.lifecycle import Change, changes
-from auditor.policy.observing import is_changed, is_used, label_of, observe
+from auditor.policy.observing import is_changed, is_notable_use, is_used, label_of, observe
 from auditor.store import findings, sweeps, tokens
 from auditor.store.connection import Connection
 from auditor.store.tokens import Enrolment, KnownToken, Recorded
@@ -133,5 +133,12 @@ def recorded(entry: Enrolment, known: KnownToken | None, lookup: Lookup) -> Reco
     if observation is None:
         return Recorded(entry, known, label, lookup, None, False, False)
     return Recorded(
-        entry, known, label, lookup, observation, is_changed(observation, previous), is_used(observation, previous)
+        entry,
+        known,
+        label,
+        lookup,
+        observation,
+        is_changed(observation, previous),
+        is_used(observation, previous),
+        is_notable_use(observation, previous),
     )
