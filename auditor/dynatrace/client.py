@@ -1,8 +1,9 @@
 """Looks tokens up in one environment: ``POST /api/v2/apiTokens/lookup`` (or v1), within its budget.
 
-What else is asked of the environment goes the same way, with ``Client.read``. Every lookup ends in one of the outcomes of ``auditor.model.lookup.Outcome``; it never raises for what the other side
-does. The auditor's own token goes into the ``Authorization`` header and the looked-up one into the body; neither is
-ever part of a URL, a reason or a log line. Redirects are not followed: they would carry both elsewhere.
+What else is asked of the environment goes the same way, with ``Client.read``. Every lookup ends in one of the outcomes
+of ``auditor.model.lookup.Outcome``; it never raises for what the other side does. The auditor's own token goes into the
+``Authorization`` header and the looked-up one into the body; neither is ever part of a URL, a reason or a log line.
+Redirects are not followed: they would carry both elsewhere.
 """
 
 import asyncio

@@ -58,8 +58,8 @@ async def failure(*answers: bytes) -> str:
 
 async def test_every_token_is_listed_once_with_what_rules_need() -> None:
     async with staged() as (client, world, _api):
-        for token in generate("list", 50, NOW):
-            world.add(token)
+        for made in generate("list", 50, NOW):
+            world.add(made)
         (tokens,) = await pages_of(client)
         assert sorted(token.id for token in tokens) == sorted(token.id for token in world.tokens())
         for token in tokens:
