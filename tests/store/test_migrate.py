@@ -9,10 +9,11 @@ import pytest
 
 from auditor.model.errors import StoreMismatch
 from auditor.model.secret import Secret
-from auditor.store.connection import Pool
+from auditor.store import findings
+from auditor.store.connection import Connection, Pool
 from auditor.store.database import connected
 from auditor.store.migrate import is_current, migrate, migrations
-from tests.store.history import begin, enrolment, found
+from tests.store.history import DIGEST, NOW, TOKEN, begin, enrolment
 
 _numbers = count()
 
@@ -31,6 +32,8 @@ async def empty(database: Pool, database_url: Secret) -> AsyncIterator[Pool]:
             await connection.execute(f"drop database {name} with (force)")
 
 
+WITH_SUBJECTS = 4
+"""From this migration on a finding names its environment."""
 NAMES = [migration.name for migration in migrations()]
 
 
@@ -75,15 +78,62 @@ async def test_database_of_an_earlier_version_migrates_on_with_its_data(empty: P
             await connection.execute(
                 "insert into schema_migration (number, name) values ($1, $2)", migration.number, migration.name
             )
-        sweep = await begin(connection)
-        await sweep.record((enrolment("one"), found()))
-        await sweep.finish()
+        await _fill(connection, version)
         assert list(await migrate(connection))[:-1] == NAMES[version:]
         assert await connection.fetchval("select count(*) from lookup where outcome = 'found'") == 1
         again = await begin(connection)
         ((_entry, known),) = await again.enrol(enrolment("one"))
         assert known is not None
         assert known.previous is not None
+        shown = await findings.show(connection, f"prod/{TOKEN.id}/DT-EXP-01")
+        assert shown is not None
+        assert (shown[0].label, shown[0].owner, len(shown[1])) == (TOKEN.id, TOKEN.owner, 1)
+
+
+async def _fill(connection: Connection, version: int) -> None:
+    """Write a token with a finding as an auditor of that version wrote them."""
+    await connection.execute("insert into environment (name, url) values ('prod', 'https://prod.example.com')")
+    await connection.execute("insert into policy values ($1, '{}', $2)", DIGEST, NOW)
+    await connection.execute(
+        """
+        insert into sweep (environment_id, policy_digest, rules, self_lookup, started_at, finished_at, status,
+            enrolled, found)
+        values (1, $1, '{}', false, $2, $2, 'complete', 1, 1)
+        """,
+        DIGEST,
+        NOW,
+    )
+    await connection.execute(
+        """
+        insert into token (environment_id, fingerprint, label, public_id, places, tags, first_seen_at, outcome,
+            changed_at, returned_id, name, owner, enabled, creation_date, last_used_date)
+        values (1, $1, $2, $2, '{}', '{}', $3, 'found', $3, $2, $4, $5, true, $3, $3)
+        """,
+        enrolment("one").fingerprint,
+        TOKEN.id,
+        NOW,
+        TOKEN.name,
+        TOKEN.owner,
+    )
+    await connection.execute("insert into lookup values (1, 1, $1, 'found', '', $1, 0, 0)", NOW)
+    await connection.execute("insert into token_change values (1, $1, 1, 'found', '{}')", NOW)
+    await connection.execute("insert into token_use (token_id, observed_at, used_at) values (1, $1, $1)", NOW)
+    of_environment = ", environment_id" if version >= WITH_SUBJECTS else ""
+    await connection.execute(
+        f"""
+        insert into finding (token_id, rule_id, discriminator, severity, status, message, evidence, opened_at
+            {of_environment})
+        values (1, 'DT-EXP-01', '', 'high', 'open', 'said', '{{}}', $1{", 1" if of_environment else ""})
+        """,
+        NOW,
+    )
+    await connection.execute(
+        """
+        insert into finding_event (finding_id, sweep_id, at, transition, severity, message, evidence)
+        values (1, 1, $1, 'opened', 'high', 'said', '{}')
+        """,
+        NOW,
+    )
 
 
 async def test_migration_that_fails_leaves_nothing_of_itself(empty: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
