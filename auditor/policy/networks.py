@@ -45,6 +45,17 @@ def parse_address(text: str) -> Address | None:
     return Address(address.version, int(address))
 
 
+def network_of(text: str, *, v4_prefix: int = 24, v6_prefix: int = 48) -> str:
+    """Return the network that an address lies in, ``203.0.113.0/24``; the text itself where it is no address."""
+    address = parse_address(text)
+    if address is None:
+        return text
+    is_v4 = address.version == _V4
+    prefix, width = (v4_prefix, 32) if is_v4 else (v6_prefix, 128)
+    start = address.value >> width - prefix << width - prefix
+    return f"{ipaddress.IPv4Address(start) if is_v4 else ipaddress.IPv6Address(start)}/{prefix}"
+
+
 class Networks:
     """A set of networks that tells whether an address lies in any of them; false when it holds none."""
 
