@@ -1,11 +1,13 @@
 """Writes the files that are generated from the code: ``python -m auditor.docs``, or with ``--check`` compares them."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -14,6 +16,7 @@ from auditor.policy.base import Params, Rule
 from auditor.policy.controls import CONTROLS
 from auditor.policy.document import FeedPaths
 from auditor.policy.registry import SHIPPED
+from auditor.policy.sampling import example_of
 from auditor.policy.selectors import Selector
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -72,6 +75,9 @@ def _rule_section(rule: Rule) -> Iterator[str]:
     yield from ("", rule.rationale, "", f"*What to do:* {rule.remediation}")
     if rule.params.model_fields:
         yield from ("", "Parameters:", "", *_parameters(rule.params))
+    example = [f"- {label}: `{value}`" for label, value in example_finding(rule)]
+    if example:
+        yield from ("", "Example finding:", "", *example)
     yield from ("", "Controls:", "")
     for framework, ids in rule.controls.items():
         for control in ids:
@@ -83,6 +89,18 @@ def parameters_of(params: type[Params]) -> Iterator[tuple[str, str, str | None]]
     """Yield each parameter of a rule: its name, what it means, and its default as TOML, None where it has none."""
     for name, field in params.model_fields.items():
         yield name, _described(field), _default(params, name)
+
+
+def example_finding(rule: Rule) -> Iterator[tuple[str, str]]:
+    """Yield what a rule says of its sample, each with its label; nothing where it has no sample."""
+    violation = example_of(rule)
+    if violation is None or rule.sample is None:
+        return
+    yield "Severity", violation.severity.value
+    yield "Message", violation.message
+    yield "Evidence", json.dumps(msgspec.to_builtins(violation.evidence), ensure_ascii=False)
+    if rule.sample.params:
+        yield "Set up with", ", ".join(f"{name} = {_toml(value)}" for name, value in rule.sample.params.items())
 
 
 def _parameters(params: type[Params]) -> Iterator[str]:

@@ -1,11 +1,15 @@
 """The generated files and the command that writes them."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from auditor import docs
 from auditor.policy.registry import SHIPPED
+from auditor.policy.sampling import example_of
 
 
 def test_files_in_the_checkout_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,3 +43,21 @@ def test_page_tells_all_of_every_rule() -> None:
             assert f"- `{name}`: " in section
         for controls in rule.controls.values():
             assert all(control in section for control in controls)
+
+
+def test_page_shows_what_a_rule_says_of_its_sample() -> None:
+    page = docs.rules_page()
+    for rule in SHIPPED:
+        section = page.partition(f"\n## {rule.id}\n")[2].partition("\n## ")[0]
+        example = example_of(rule)
+        assert ("Example finding:" in section) is (example is not None), rule.id
+        if example is not None:
+            assert f"- Severity: `{example.severity.value}`\n- Message: `{example.message}`\n" in section
+            evidence = section.partition("- Evidence: `")[2].partition("`\n")[0]
+            assert json.loads(evidence) == msgspec.to_builtins(example.evidence)
+
+
+def test_example_shows_the_parameters_that_it_needs() -> None:
+    rule = next(rule for rule in SHIPPED if rule.id == "DT-NET-01")
+    assert dict(docs.example_finding(rule))["Set up with"] == 'cidrs = ["203.0.113.0/24"]'
+    assert list(docs.example_finding(replace(rule, sample=None))) == []

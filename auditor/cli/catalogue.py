@@ -4,11 +4,12 @@ from difflib import get_close_matches
 
 from auditor.cli.session import Session
 from auditor.cli.showing import console, print_json, print_table, text
-from auditor.docs import parameters_of
+from auditor.docs import example_finding, parameters_of
 from auditor.model.errors import ConfigError, Problem
 from auditor.policy.base import Rule
 from auditor.policy.controls import CONTROLS
 from auditor.policy.registry import rules as catalogue
+from auditor.policy.sampling import example_of
 
 
 def rules(_session: Session, rule_id: str | None, *, as_json: bool) -> int:
@@ -35,6 +36,7 @@ def rules(_session: Session, rule_id: str | None, *, as_json: bool) -> int:
 
 
 def _as_json(rule: Rule) -> dict[str, object]:
+    example = example_of(rule)
     return {
         "id": rule.id,
         "title": rule.title,
@@ -45,6 +47,14 @@ def _as_json(rule: Rule) -> dict[str, object]:
         "remediation": rule.remediation,
         "parameters": rule.params.model_json_schema(),
         "controls": {framework.value: list(ids) for framework, ids in rule.controls.items()},
+        "example": None
+        if example is None
+        else {
+            "severity": example.severity.value,
+            "message": example.message,
+            "evidence": example.evidence,
+            "parameters": dict(rule.sample.params) if rule.sample else {},
+        },
     }
 
 
@@ -60,6 +70,12 @@ def _explain(rule: Rule) -> None:
         out.print(text("Parameters", "bold"))
         for name, described, default in parameters:
             out.print(f"  {name} = {default or '(not set)'}\n      {described}")
+    example = list(example_finding(rule))
+    if example:
+        out.print()
+        out.print(text("Example finding", "bold"))
+        for label, value in example:
+            out.print(text(f"  {label}: {value}"))
     out.print()
     out.print(text("Controls", "bold"))
     for framework, ids in rule.controls.items():

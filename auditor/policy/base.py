@@ -101,6 +101,23 @@ Check = Callable[[Observation, TokenMetadata, Any, Context], Violation | None]
 of missing tokens, what was last found; never None."""
 
 
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that a rule speaks of, for the example finding that its documentation shows.
+
+    Only what differs from an ordinary token, which no rule speaks of, is said here; ``auditor.policy.sampling`` has
+    that token, the instant that it is judged at, and the evaluation.
+    """
+
+    metadata: Mapping[str, Any] | None = {}
+    """Fields of ``TokenMetadata`` in place of the ordinary token's; None: the token is missing."""
+    observation: Mapping[str, Any] = {}
+    """Fields of ``Observation`` in place of the ordinary one's."""
+    history: History = NO_HISTORY
+    params: Mapping[str, Any] = {}
+    """The rule's parameters as a policy file writes them, where the defaults do not make it speak."""
+    feeds: Feeds = Feeds()
+
+
 def _always(_params: Any, _setting: Setting) -> str | None:
     return None
 
@@ -132,3 +149,5 @@ class Rule:
     """Whether it looks at observations that are missing, and at no others."""
     example: str = ""
     """Body of a ``[rules."DT-…"]`` table in TOML that shows how to set it up; empty: the defaults say enough."""
+    sample: Sample | None = None
+    """A token that it speaks of; None: its documentation shows no example finding."""

@@ -11,6 +11,7 @@ import html5lib
 import pytest
 
 from auditor.policy.registry import rules
+from auditor.policy.sampling import example_of
 from tests.command_line import Site, ordinary_environ, run
 
 
@@ -114,11 +115,36 @@ def test_rules_are_listed_and_explained_without_a_configuration() -> None:
         explained = run("rules", rule.id.lower(), environ=environ)
         assert explained.exit_code == 0
         assert rule.remediation in explained.out
+        example = example_of(rule)
+        assert ("Example finding" in explained.out) is (example is not None)
+        assert example is None or f"  Message: {example.message}\n" in explained.out
     documents = run("rules", "--json", environ=environ).json()
-    fields = {"id", "title", "kind", "severity", "test", "rationale", "remediation", "parameters", "controls"}
+    fields = {
+        "id",
+        "title",
+        "kind",
+        "severity",
+        "test",
+        "rationale",
+        "remediation",
+        "parameters",
+        "controls",
+        "example",
+    }
     assert [document["id"] for document in documents] == list(rules())
     assert all(document.keys() == fields for document in documents)
-    assert run("rules", "DT-EXP-01", "--json", environ=environ).json()["id"] == "DT-EXP-01"
+    document = run("rules", "DT-NET-05", "--json", environ=environ).json()
+    assert document["id"] == "DT-NET-05"
+    assert document["example"] == {
+        "severity": "medium",
+        "message": "a service's token, last used from 10.20.4.17, where people sit",
+        "evidence": {
+            "last_used_ip_address": "10.20.4.17",
+            "last_used_date": "2026-11-01T00:00:00Z",
+            "personal_access_token": False,
+        },
+        "parameters": {"human_cidrs": ["10.20.0.0/16"]},
+    }
 
 
 def test_unknown_rule_is_told_with_the_nearest() -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample, Setting
 from auditor.policy.selectors import Regex
 from auditor.policy.wording import shortened
 
@@ -99,4 +99,5 @@ RULE = Rule(
     check=check,
     unassessable=unassessable,
     example="regex = { production = '(?i)(dev|test|qa)', test = '(?i)prod', sandbox = '(?i)prod' }",
+    sample=Sample(metadata={"name": "test-ingest"}),
 )

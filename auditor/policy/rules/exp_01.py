@@ -5,7 +5,7 @@ from functools import cached_property
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
 from auditor.policy.selectors import Globs, matcher
 
 
@@ -63,4 +63,5 @@ RULE = Rule(
     params=NoExpiration,
     check=check,
     example='exempt_scopes = ["InstallerDownload"]\nexempt_names = ["oneagent-installer-*"]',
+    sample=Sample(metadata={"expiration_date": None, "scopes": ("settings.read", "settings.write")}),
 )

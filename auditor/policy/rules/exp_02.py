@@ -2,7 +2,8 @@
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
+from auditor.policy.sampling import days_ahead
 from auditor.policy.thresholds import DaysByTier
 from auditor.policy.wording import counted, iso
 
@@ -60,4 +61,5 @@ RULE = Rule(
     },
     params=Lifetime,
     check=check,
+    sample=Sample(metadata={"expiration_date": days_ahead(710)}),
 )

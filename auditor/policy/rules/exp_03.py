@@ -5,7 +5,8 @@ from typing import Final
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
+from auditor.policy.sampling import days_ahead
 from auditor.policy.thresholds import CountdownLadder, Days
 from auditor.policy.wording import iso, iso_or_none, minute
 
@@ -79,4 +80,5 @@ RULE = Rule(
     },
     params=ExpiringSoon,
     check=check,
+    sample=Sample(metadata={"expiration_date": days_ahead(5.5)}),
 )

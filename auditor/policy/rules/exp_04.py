@@ -5,7 +5,8 @@ from functools import cached_property
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
+from auditor.policy.sampling import days_ago
 from auditor.policy.thresholds import Hours
 from auditor.policy.wording import iso, minute
 
@@ -63,4 +64,5 @@ RULE = Rule(
     },
     params=Expired,
     check=check,
+    sample=Sample(metadata={"expiration_date": days_ago(2)}),
 )

@@ -2,7 +2,7 @@
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, NoParams, Rule
+from auditor.policy.base import Context, Framework, Kind, NoParams, Rule, Sample
 
 
 def check(observation: Observation, _token: TokenMetadata, _params: NoParams, _context: Context) -> Violation | None:
@@ -35,4 +35,5 @@ RULE = Rule(
     },
     params=NoParams,
     check=check,
+    sample=Sample(observation={"public_id": None}),
 )

@@ -2,7 +2,8 @@
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
+from auditor.policy.base import Context, Feeds, Framework, Kind, Params, Rule, Sample, Setting
+from auditor.policy.sampling import days_ago
 from auditor.policy.thresholds import DaysByTier
 from auditor.policy.wording import day, iso_or_none
 
@@ -72,4 +73,5 @@ RULE = Rule(
     params=Attestation,
     check=check,
     unassessable=unassessable,
+    sample=Sample(metadata={"creation_date": days_ago(200)}, feeds=Feeds(attestations={})),
 )

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample, Setting
 from auditor.policy.networks import PRIVATE, Cidr, Networks, parse_address
 from auditor.policy.selectors import Predicate, Selector
 from auditor.policy.wording import iso_or_none
@@ -112,4 +112,5 @@ RULE = Rule(
         'networks = [{ owner = "svc-ci", cidrs = ["198.51.100.16/28"] }]\n'
         'treat_private = "allow"'
     ),
+    sample=Sample(metadata={"last_used_ip_address": "198.51.100.23"}, params={"cidrs": ["203.0.113.0/24"]}),
 )

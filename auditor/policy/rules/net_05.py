@@ -4,7 +4,7 @@ from functools import cached_property
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample, Setting
 from auditor.policy.networks import Cidr, Networks, parse_address
 from auditor.policy.wording import iso_or_none
 
@@ -71,4 +71,5 @@ RULE = Rule(
     check=check,
     unassessable=unassessable,
     example='human_cidrs = ["10.20.0.0/16", "198.51.100.128/25"]',
+    sample=Sample(metadata={"last_used_ip_address": "10.20.4.17"}, params={"human_cidrs": ["10.20.0.0/16"]}),
 )

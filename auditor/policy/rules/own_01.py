@@ -5,7 +5,7 @@ from functools import cached_property
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
+from auditor.policy.base import Context, Feeds, Framework, Kind, Params, Rule, Sample, Setting
 from auditor.policy.selectors import Globs, remembering
 from auditor.policy.wording import shortened
 
@@ -69,4 +69,7 @@ RULE = Rule(
     check=check,
     unassessable=unassessable,
     example='patterns = ["svc-*", "*@example.com"]',
+    sample=Sample(
+        metadata={"owner": "jdoe"}, params={"patterns": ["svc-*"]}, feeds=Feeds(owners=frozenset({"mara.lindqvist"}))
+    ),
 )

@@ -5,7 +5,8 @@ from functools import cached_property
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
+from auditor.policy.base import Context, Feeds, Framework, Kind, Params, Rule, Sample, Setting
+from auditor.policy.sampling import days_ago
 from auditor.policy.thresholds import Hours
 from auditor.policy.wording import day, iso, shortened
 
@@ -65,4 +66,5 @@ RULE = Rule(
     params=Leavers,
     check=check,
     unassessable=unassessable,
+    sample=Sample(metadata={"owner": "mara.lindqvist"}, feeds=Feeds(leavers={"mara.lindqvist": days_ago(3)})),
 )

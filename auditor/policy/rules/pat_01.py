@@ -7,7 +7,7 @@ from typing import Final
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
 from auditor.policy.networks import Cidr, Networks, parse_address
 from auditor.policy.selectors import Regex
 
@@ -84,4 +84,5 @@ RULE = Rule(
     params=MachineUse,
     check=check,
     example="regex = '(?i)^(ci|svc|bot)-'\nserver_cidrs = [\"203.0.113.0/24\"]",
+    sample=Sample(metadata={"name": "jenkins-nightly", "owner": "mara.lindqvist", "personal_access_token": True}),
 )

@@ -4,7 +4,7 @@ from functools import cached_property
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample, Setting
 from auditor.policy.selectors import Predicate, Selector
 
 
@@ -60,4 +60,8 @@ RULE = Rule(
     check=check,
     unassessable=unassessable,
     example='env_selector = { environment = "prod*" }',
+    sample=Sample(
+        metadata={"owner": "mara.lindqvist", "personal_access_token": True},
+        params={"env_selector": {"environment": "prod*"}},
+    ),
 )

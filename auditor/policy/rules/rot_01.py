@@ -2,7 +2,8 @@
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
+from auditor.policy.sampling import days_ago
 from auditor.policy.thresholds import DaysByTier
 from auditor.policy.wording import day, iso
 
@@ -53,4 +54,5 @@ RULE = Rule(
     },
     params=Rotation,
     check=check,
+    sample=Sample(metadata={"creation_date": days_ago(400)}),
 )

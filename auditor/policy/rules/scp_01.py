@@ -8,7 +8,7 @@ from pydantic import Field
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
 from auditor.policy.scopes import RiskTier
 from auditor.policy.selectors import Predicate, ScopeGrant, remembering
 from auditor.policy.wording import listed
@@ -88,4 +88,5 @@ RULE = Rule(
     params=HighRiskScopes,
     check=check,
     example='approvals = [{ owner = "svc-terraform", environment = "prod*", scopes = ["settings.write"] }]',
+    sample=Sample(metadata={"scopes": ("apiTokens.read", "apiTokens.write")}),
 )

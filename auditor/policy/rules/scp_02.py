@@ -4,7 +4,7 @@ from pydantic import Field
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
 
 
 class ScopeCount(Params):
@@ -52,4 +52,9 @@ RULE = Rule(
     },
     params=ScopeCount,
     check=check,
+    sample=Sample(
+        metadata={
+            "scopes": ("entities.read", "events.ingest", "logs.ingest", "metrics.read", "problems.read", "slo.read")
+        }
+    ),
 )

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
 from auditor.policy.selectors import matcher
 from auditor.policy.wording import listed
 
@@ -102,4 +102,5 @@ RULE = Rule(
     },
     params=ToxicCombinations,
     check=check,
+    sample=Sample(metadata={"scopes": ("apiTokens.read", "apiTokens.write")}),
 )

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule, Setting
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample, Setting
 from auditor.policy.selectors import Predicate, ScopeGrant, remembering
 from auditor.policy.wording import listed
 
@@ -80,5 +80,9 @@ RULE = Rule(
         '  { profile = "ingest", name = "ingest-*", scopes = ["*.ingest", "DataImport"] },\n'
         '  { profile = "read only", owner = ["svc-dashboards", "svc-reports"], scopes = ["*.read"] },\n'
         "]"
+    ),
+    sample=Sample(
+        metadata={"scopes": ("logs.ingest", "logs.read")},
+        params={"profiles": [{"profile": "ingest", "name": "ingest-*", "scopes": ["*.ingest"]}]},
     ),
 )

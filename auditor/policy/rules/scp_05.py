@@ -2,10 +2,11 @@
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Rule
+from auditor.policy.base import Context, Framework, Kind, Rule, Sample
 from auditor.policy.rules.scp_01 import HighRiskScopes, unapproved
 from auditor.policy.rules.use_01 import NeverUsed, unused_since
 from auditor.policy.rules.use_02 import Stale, staleness
+from auditor.policy.sampling import days_ago
 from auditor.policy.wording import day, iso_or_none, listed
 
 
@@ -69,4 +70,7 @@ RULE = Rule(
     params=UnusedPower,
     check=check,
     example="never_used = { days = { critical = 7, high = 7, default = 14 } }\nstale = { days = { high = 30 } }",
+    sample=Sample(
+        metadata={"creation_date": days_ago(80), "last_used_date": days_ago(61), "scopes": ("credentialVault.read",)}
+    ),
 )

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
 from auditor.policy.scope_catalogue import SCOPES
 from auditor.policy.wording import listed
 
@@ -46,4 +46,5 @@ RULE = Rule(
     params=LegacyScopes,
     check=check,
     example='legacy = ["DataExport", "ReadConfig", "WriteConfig", "TenantTokenManagement"]',
+    sample=Sample(metadata={"scopes": ("DataExport", "ReadConfig", "metrics.read")}),
 )

@@ -5,7 +5,8 @@ from functools import cached_property
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
+from auditor.policy.sampling import days_ago
 from auditor.policy.thresholds import Days
 from auditor.policy.wording import day, iso
 
@@ -59,4 +60,5 @@ RULE = Rule(
     },
     params=Disabled,
     check=check,
+    sample=Sample(metadata={"enabled": False}, observation={"disabled_since": days_ago(41)}),
 )

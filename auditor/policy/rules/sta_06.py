@@ -2,7 +2,7 @@
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, NoParams, Rule
+from auditor.policy.base import Context, Framework, Kind, NoParams, Rule, Sample
 from auditor.policy.wording import shortened
 
 
@@ -44,4 +44,5 @@ RULE = Rule(
     },
     params=NoParams,
     check=check,
+    sample=Sample(metadata={"id": "dt0c01.AAAAAAAAAAAAAAAAAAAAAAAA"}),
 )

@@ -4,7 +4,8 @@ from datetime import datetime
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
+from auditor.policy.sampling import days_ago
 from auditor.policy.thresholds import DaysByTier
 from auditor.policy.wording import day, iso
 
@@ -56,4 +57,5 @@ RULE = Rule(
     },
     params=NeverUsed,
     check=check,
+    sample=Sample(metadata={"creation_date": days_ago(33), "last_used_date": None, "last_used_ip_address": None}),
 )

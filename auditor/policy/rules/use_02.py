@@ -2,7 +2,8 @@
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Context, Framework, Kind, Params, Rule
+from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
+from auditor.policy.sampling import days_ago
 from auditor.policy.thresholds import AgeLadder
 from auditor.policy.wording import day, iso
 
@@ -63,4 +64,5 @@ RULE = Rule(
     },
     params=Stale,
     check=check,
+    sample=Sample(metadata={"creation_date": days_ago(110), "last_used_date": days_ago(97)}),
 )
