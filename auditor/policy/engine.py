@@ -53,7 +53,7 @@ class Policy:
         self.digest = document.digest
         self.unassessed: dict[str, str] = {}
         self.disabled: set[str] = set()
-        self._feeds = feeds
+        self.feeds = feeds
         self._environment_kind = environment_kind
         self._tiers: dict[tuple[str, ...], RiskTier] = {}
         self._by_id: dict[str, _Applied] = {}
@@ -117,7 +117,7 @@ class Policy:
             if token is None:
                 return []
         tier = self._tier_of(token.scopes)
-        context = Context(now, self.document.risk, tier, self._feeds, self._environment_kind, history)
+        context = Context(now, self.document.risk, tier, self.feeds, self._environment_kind, history)
         violations: list[Violation] = []
         for check, params, severity, narrowed in steps:
             if narrowed is not None and not narrowed.selects(observation, token, tier):

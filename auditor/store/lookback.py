@@ -18,10 +18,12 @@ USES_READ: Final = 64
 _metadata: Final = msgspec.json.Decoder(TokenMetadata).decode
 
 
-async def states(connection: Connection, tokens: Sequence[int], since: datetime) -> Mapping[int, tuple[State, ...]]:
+async def states(
+    connection: Connection, tokens: Sequence[int], since: datetime, until: datetime | None = None
+) -> Mapping[int, tuple[State, ...]]:
     """Return the states that tokens were in since an instant, by token id, oldest first.
 
-    The first is the one in force at that instant, where the token was known then.
+    The first is the one in force at that instant, where the token was known then. ``until`` leaves out later ones.
     """
     found: dict[int, list[State]] = {}
     if not tokens:
@@ -33,6 +35,7 @@ async def states(connection: Connection, tokens: Sequence[int], since: datetime)
         cross join lateral (
             select * from token_change where token_id = wanted.id and at >= coalesce(
                 (select max(at) from token_change where token_id = wanted.id and at <= $2), $2)
+                and ($4::timestamptz is null or at <= $4)
             order by at desc limit $3
         ) c
         order by c.token_id, c.at
@@ -40,6 +43,7 @@ async def states(connection: Connection, tokens: Sequence[int], since: datetime)
         tokens,
         since,
         STATES_READ,
+        until,
     ):
         outcome = Outcome(row["outcome"])
         found.setdefault(row["token_id"], []).append(
@@ -53,8 +57,10 @@ async def states(connection: Connection, tokens: Sequence[int], since: datetime)
     return {token: tuple(seen) for token, seen in found.items()}
 
 
-async def uses(connection: Connection, tokens: Sequence[int]) -> Mapping[int, tuple[Use, ...]]:
-    """Return the last uses of tokens, by token id, oldest first."""
+async def uses(
+    connection: Connection, tokens: Sequence[int], until: datetime | None = None
+) -> Mapping[int, tuple[Use, ...]]:
+    """Return the last uses of tokens, by token id, oldest first; ``until`` leaves out what sweeps saw later."""
     found: dict[int, list[Use]] = {}
     if not tokens:
         return {}
@@ -63,12 +69,15 @@ async def uses(connection: Connection, tokens: Sequence[int]) -> Mapping[int, tu
         select u.token_id, u.observed_at, u.used_at, u.ip_address
         from unnest($1::bigint[]) as wanted (id)
         cross join lateral (
-            select * from token_use where token_id = wanted.id order by observed_at desc limit $2
+            select * from token_use
+            where token_id = wanted.id and ($3::timestamptz is null or observed_at <= $3)
+            order by observed_at desc limit $2
         ) u
         order by u.token_id, u.observed_at
         """,
         tokens,
         USES_READ,
+        until,
     ):
         found.setdefault(row["token_id"], []).append(Use(row["observed_at"], row["used_at"], row["ip_address"]))
     return {token: tuple(seen) for token, seen in found.items()}

@@ -282,9 +282,12 @@ with offered as (
     insert into token_use (token_id, observed_at, used_at, ip_address)
     select t.id, t.changed_at, t.last_used_date, t.last_used_ip_address from t where t.last_used_date is not null
 ), looked as (
-    insert into lookup (token_id, sweep_id, at, outcome, reason, evident_at, misses, failures)
-    select t.id, $2, o.at, o.lookup_outcome, o.lookup_reason, t.changed_at,
-        (t.outcome is not distinct from 'missing')::integer, (t.outcome is null)::integer
+    insert into lookup (
+        token_id, sweep_id, at, outcome, reason, first_evident_at, evident_at, evidence, misses, failures
+    )
+    select t.id, $2, o.at, o.lookup_outcome, o.lookup_reason, t.changed_at, t.changed_at,
+        (t.outcome is not null)::integer, (t.outcome is not distinct from 'missing')::integer,
+        (t.outcome is null)::integer
     from t join offered o on o.fingerprint = t.fingerprint
 )
 select id, fingerprint from t
@@ -428,6 +431,9 @@ async def _update_lookups(connection: Connection, sweep: int, batch: Sequence[tu
         """
         update lookup l set sweep_id = $1, at = o.at, outcome = o.outcome, reason = o.reason,
             evident_at = case when o.outcome in ('found', 'missing') then o.at else l.evident_at end,
+            first_evident_at = case when o.outcome in ('found', 'missing') then coalesce(l.first_evident_at, o.at)
+                else l.first_evident_at end,
+            evidence = l.evidence + (o.outcome in ('found', 'missing'))::integer,
             misses = case o.outcome when 'missing' then l.misses + 1 when 'found' then 0 else l.misses end,
             failures = case when o.outcome in ('found', 'missing') then 0 else l.failures + 1 end
         from unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::text[]) as o (token_id, at, outcome, reason)

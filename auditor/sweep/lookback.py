@@ -38,6 +38,32 @@ async def histories(
     ]
 
 
+async def recalled(
+    connection: Connection, tokens: Sequence[KnownToken], now: datetime, span: timedelta, until: datetime | None = None
+) -> Sequence[History]:
+    """Return what a sweep would look back at that found each token just as its last observation has it.
+
+    ``until`` leaves out what became known later: for judging a past instant, which ``now`` then is.
+    """
+    since = now - span
+    seen = [known for known in tokens if span and known.previous is not None]
+    states = await lookback.states(connection, [known.id for known in seen if _has_changed(known, since)], since, until)
+    uses = await lookback.uses(
+        connection,
+        [
+            known.id
+            for known in seen
+            if (known.notable_use_at is not None and known.notable_use_at >= since)
+            or (known.uses >= _REGULAR and _is_silent(known.last_found, now, since))
+        ],
+        until,
+    )
+    return [
+        History(known.previous, known.last_found, states.get(known.id, ()), uses.get(known.id, ()), known.misses)
+        for known in tokens
+    ]
+
+
 def _history(entry: Recorded, known: KnownToken, states: tuple[State, ...], uses: tuple[Use, ...]) -> History:
     previous = known.previous
     if not states and entry.is_changed and previous is not None:

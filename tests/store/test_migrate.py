@@ -81,6 +81,9 @@ async def test_database_of_an_earlier_version_migrates_on_with_its_data(empty: P
         await _fill(connection, version)
         assert list(await migrate(connection))[:-1] == NAMES[version:]
         assert await connection.fetchval("select count(*) from lookup where outcome = 'found'") == 1
+        if version <= NAMES.index("0007_evidence.sql"):
+            traced = await connection.fetchrow("select evidence, first_evident_at from lookup")
+            assert tuple(traced or ()) == (1, NOW)
         again = await begin(connection)
         ((_entry, known),) = await again.enrol(enrolment("one"))
         assert known is not None

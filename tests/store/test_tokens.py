@@ -241,3 +241,26 @@ async def test_dates_far_away_and_awkward_texts_survive(connection: Connection) 
     token = await known(connection)
     assert token.previous is not None
     assert token.previous.metadata == msgspec.structs.replace(TOKEN, **awkward)
+
+
+async def test_evidence_counts_the_lookups_that_gave_any_from_the_first_on(connection: Connection) -> None:
+    counted = []
+    for hour, lookup in enumerate((failed(), found(), failed(), MISSING, found())):
+        sweep = await begin(connection, now=NOW + hour * HOUR)
+        await sweep.record((ONE, msgspec.structs.replace(lookup, at=NOW + hour * HOUR)))
+        row = await connection.fetchrow("select evidence, first_evident_at, evident_at from lookup")
+        counted.append(tuple(row or ()))
+    first = NOW + HOUR
+    assert counted == [
+        (0, None, None),
+        (1, first, NOW + HOUR),
+        (1, first, NOW + HOUR),
+        (2, first, NOW + 3 * HOUR),
+        (3, first, NOW + 4 * HOUR),
+    ]
+
+
+async def test_token_that_is_found_at_once_has_its_first_evidence(connection: Connection) -> None:
+    await (await begin(connection)).record((ONE, found()))
+    row = await connection.fetchrow("select evidence, first_evident_at from lookup")
+    assert tuple(row or ()) == (1, NOW)
