@@ -1,18 +1,23 @@
-"""What the rules cost a token: processor time of ``Policy.evaluate`` over a realistic fleet, without decoding.
+"""What the snapshot rules cost a token: processor time of ``Policy.evaluate`` over a realistic fleet.
 
-Run it from the checkout: ``python tests/bench/rules.py [tokens]``.
+Beside it, what decoding the token's lookup answer costs, and each rule by itself. Run it from the checkout:
+``python tests/bench/rules.py [tokens]``.
 """
 
 import random
 import sys
 import time
 import tomllib
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
+
+from auditor.dynatrace.answer import decode
 from auditor.model.history import NO_HISTORY
 from auditor.model.lookup import Observation, Outcome, TokenMetadata
-from auditor.policy.base import Feeds
+from auditor.policy.base import Feeds, Kind, Rule
 from auditor.policy.document import PolicyDocument
 from auditor.policy.engine import Policy
 from auditor.policy.registry import rules
@@ -20,7 +25,7 @@ from auditor.policy.scope_catalogue import SCOPES
 
 BASELINE = Path(__file__).parents[2] / "config" / "policies" / "baseline.toml"
 NOW = datetime(2026, 11, 1, 6, tzinfo=UTC)
-ROUNDS = 5
+ROUNDS = 7
 USUAL_SCOPES = (
     ("metrics.ingest",),
     ("logs.ingest", "metrics.ingest"),
@@ -69,20 +74,68 @@ def fleet(count: int, rng: random.Random) -> list[Observation]:
     return observations
 
 
-def measure(title: str, policy: Policy, observations: list[Observation]) -> None:
-    """Print the best of some rounds, since everything else that the machine does only adds to it."""
+def microseconds(work: Callable[[], object], count: int) -> float:
+    """Return the best of some rounds for each of ``count``; everything else that the machine does only adds to it."""
     best = float("inf")
     for _ in range(ROUNDS):
-        violations = 0
         start = time.process_time()
-        for observation in observations:
-            violations += len(policy.evaluate(observation, NO_HISTORY, NOW))
+        work()
         best = min(best, time.process_time() - start)
-    count = len(observations)
+    return best / count * 1e6
+
+
+def evaluating(policy: Policy, observations: list[Observation]) -> float:
+    """Return what evaluating a token costs under a policy, in microseconds."""
+
+    def work() -> None:
+        for observation in observations:
+            policy.evaluate(observation, NO_HISTORY, NOW)
+
+    return microseconds(work, len(observations))
+
+
+def decoding(observations: list[Observation]) -> float:
+    """Return what decoding a token's lookup answer costs, in microseconds."""
+    bodies = [answer_of(observation.metadata) for observation in observations if observation.metadata is not None]
+    for body, observation in zip(bodies, observations, strict=True):
+        assert decode("v2", body).scopes == (observation.metadata.scopes if observation.metadata else ())
+
+    def work() -> None:
+        for body in bodies:
+            decode("v2", body)
+
+    return microseconds(work, len(bodies))
+
+
+def answer_of(metadata: TokenMetadata) -> bytes:
+    """Return the API's answer about a token."""
+
+    def camel(name: str) -> str:
+        first, *rest = name.split("_")
+        return first + "".join(map(str.capitalize, rest))
+
+    fields = {name: getattr(metadata, name) for name in metadata.__struct_fields__}
+    return msgspec.json.encode({camel(name): value for name, value in fields.items() if value is not None})
+
+
+def report(title: str, policy: Policy, observations: list[Observation]) -> None:
+    """Print what a policy costs."""
+    violations = sum(len(policy.evaluate(observation, NO_HISTORY, NOW)) for observation in observations)
     print(
-        f"{title}: {best / count * 1e6:.1f} µs a token, {len(policy.assessed)} rules assessed, "
-        f"{violations / count:.2f} violations a token"
+        f"{title}: {evaluating(policy, observations):.1f} µs a token, {len(policy.assessed)} rules assessed, "
+        f"{violations / len(observations):.2f} violations a token"
     )
+
+
+def report_each(rules: Iterable[Rule], bound: Callable[[list[Rule]], Policy], observations: list[Observation]) -> None:
+    """Print what each rule costs by itself, without what evaluating no rule at all does."""
+    nothing = evaluating(bound([]), observations)
+    for rule in rules:
+        policy = bound([rule])
+        fired = sum(bool(policy.evaluate(observation, NO_HISTORY, NOW)) for observation in observations)
+        cost = evaluating(policy, observations) - nothing
+        print(f"  {rule.id}: {cost:.2f} µs, fires on {fired / len(observations):.0%}")
+    print(f"  no rule: {nothing:.2f} µs")
 
 
 def main() -> None:
@@ -90,9 +143,8 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     observations = fleet(count, random.Random(7))
     baseline = tomllib.loads(BASELINE.read_text(encoding="utf-8"))
-    catalogue = tuple(rules().values())
+    catalogue = [rule for rule in rules().values() if rule.kind is Kind.SNAPSHOT]
     shipped = PolicyDocument.model_validate(baseline)
-    measure("baseline", Policy(shipped, catalogue, feeds=Feeds(), environment_kind="production"), observations)
     tables = {rule_id: table | CONFIGURED.get(rule_id, {}) for rule_id, table in baseline["rules"].items()}
     configured = PolicyDocument.model_validate(baseline | {"rules": tables})
     feeds = Feeds(
@@ -100,7 +152,14 @@ def main() -> None:
         leavers={f"person-{number}": NOW - timedelta(days=3) for number in range(5)},
         attestations={observation.label: NOW - timedelta(days=30) for observation in observations[::2]},
     )
-    measure("all configured", Policy(configured, catalogue, feeds=feeds, environment_kind="production"), observations)
+
+    def bound(chosen: list[Rule]) -> Policy:
+        return Policy(configured, chosen, feeds=feeds, environment_kind="production")
+
+    print(f"decoding an answer: {decoding(observations):.1f} µs a token")
+    report("baseline", Policy(shipped, catalogue, feeds=Feeds(), environment_kind="production"), observations)
+    report("all configured", bound(catalogue), observations)
+    report_each(catalogue, bound, observations[:10_000])
 
 
 if __name__ == "__main__":
