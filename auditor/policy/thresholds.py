@@ -128,3 +128,24 @@ class CountdownLadder(_Ladder):
             if left <= span:
                 return severity
         return None
+
+
+class Deadlines(_Ladder):
+    """How long something may take, by its severity: ``{ critical = 1, high = 7 }``. The worse, the sooner."""
+
+    @model_validator(mode="after")
+    def _hastens(self) -> Self:
+        for (worse, shorter), (milder, longer) in pairwise(self._worst_first):
+            if shorter > longer:
+                raise ValueError(
+                    f"{worse} ({shorter.days} days) may have as many days as {milder} ({longer.days} days) at most"
+                )
+        return self
+
+    def of(self, severity: Severity) -> timedelta | None:
+        """Return the span for a severity; None where it has no deadline."""
+        return self._spans.get(severity)
+
+    @cached_property
+    def _spans(self) -> dict[Severity, timedelta]:
+        return dict(self._worst_first)
