@@ -1,6 +1,6 @@
 """What a rule is: metadata for people, parameters for policies, and one pure check."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -101,6 +101,10 @@ Check = Callable[[Observation, TokenMetadata, Any, Context], Violation | None]
 of missing tokens, what was last found; never None."""
 
 
+FleetCheck = Callable[[Any, Any, datetime], Iterable[Violation]]
+"""``check(candidate, params, now)``: pure; what is said of whom or what the candidate stands for."""
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """A token that a rule speaks of, for the example finding that its documentation shows.
 
@@ -143,7 +147,15 @@ class Rule:
     """What to do about it."""
     controls: Controls
     params: type[Params]
-    check: Check
+    check: Callable[..., Violation | Iterable[Violation] | None]
+    """By kind: a ``Check`` where it is snapshot or history, a ``FleetCheck`` where it has ``candidates``, and else what
+    the stage that runs it says."""
+    candidates: type[msgspec.Struct] | None = None
+    """What a fleet rule looks at: a type of ``auditor.policy.fleet``, of which the store reads all there are."""
+    ends_with_storage: bool = False
+    """Whether a finding ends when no source holds its token any more; other findings wait for a lookup."""
+    needs_every_source: bool = False
+    """Whether it speaks because something is in no store, so that it needs every source read to its end."""
     unassessable: Callable[[Any, Setting], str | None] = _always
     speaks_of_missing: bool = False
     """Whether it looks at observations that are missing, and at no others."""

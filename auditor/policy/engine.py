@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import msgspec
 
@@ -10,7 +10,7 @@ from auditor.model.finding import Resolution, Severity, Violation
 from auditor.model.history import History
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.model.sweep import RuleStanding, RuleState
-from auditor.policy.base import Check, Context, Feeds, Kind, Params, Rule, Setting
+from auditor.policy.base import Check, Context, Feeds, FleetCheck, Kind, Params, Rule, Setting
 from auditor.policy.document import PolicyDocument
 from auditor.policy.events import EventParams
 from auditor.policy.scopes import RiskTier
@@ -61,8 +61,9 @@ class Policy:
         self._steps_for_missing: list[_Step] = []
         setting = Setting(feeds, environment_kind)
         for rule in rules:
-            if rule.kind in {Kind.SNAPSHOT, Kind.HISTORY}:
-                self._bind(rule, setting)
+            self._bind(rule, setting)
+        self.fleet = tuple(rule for rule in rules if rule.candidates is not None and rule.id in self._by_id)
+        """The rules among those assessed that look at candidates of the whole environment."""
         self.comparing = tuple(rule.id for rule in rules if rule.kind in {Kind.FLEET, Kind.AUDITOR})
         """Ids of the rules that look at more than one token; their findings are no affair of one observation."""
 
@@ -81,9 +82,11 @@ class Policy:
             tuple(selector.compile() for selector in settings.only) if settings else (),
             tuple(selector.compile() for selector in settings.exempt) if settings else (),
         )
+        if rule.kind not in {Kind.SNAPSHOT, Kind.HISTORY}:
+            return
         steps = self._steps_for_missing if rule.speaks_of_missing else self._steps
         severity = settings.severity if settings else None
-        steps.append((rule.check, params, severity, applied if applied.only or applied.exempt else None))
+        steps.append((cast(Check, rule.check), params, severity, applied if applied.only or applied.exempt else None))
 
     @property
     def assessed(self) -> tuple[str, ...]:
@@ -129,6 +132,27 @@ class Policy:
                 violation = msgspec.structs.replace(violation, severity=severity)
             violations.append(violation)
         return violations
+
+    def judge(self, rule: Rule, candidate: msgspec.Struct, now: datetime) -> list[Violation]:
+        """Return what a rule of ``fleet`` says of one of its candidates."""
+        said = cast(FleetCheck, rule.check)(candidate, self.params_of(rule.id), now)
+        settings = self.document.rules.get(rule.id)
+        if settings is None or settings.severity is None:
+            return list(said)
+        return [msgspec.structs.replace(violation, severity=settings.severity) for violation in said]
+
+    def params_of(self, rule_id: str) -> Params:
+        """Return the parameters of a rule that is assessed."""
+        return self._by_id[rule_id].params
+
+    def is_narrowed(self, rule_id: str) -> bool:
+        """Whether selectors keep a rule that is assessed from some tokens."""
+        applied = self._by_id[rule_id]
+        return bool(applied.only or applied.exempt)
+
+    def selects(self, rule_id: str, observation: Observation, token: TokenMetadata) -> bool:
+        """Whether a rule that is assessed is applied to a token."""
+        return self._by_id[rule_id].selects(observation, token, self._tier_of(token.scopes))
 
     def verdict(self, rule_id: str, observation: Observation) -> Resolution | None:
         """Return how an open finding of a rule that did not fire on this observation ends; None: it stays open.
