@@ -14,15 +14,17 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from auditor.cli import exits
-from auditor.config.database import opened
+from auditor.config.database import opened_at
 from auditor.config.load import Config, load
 from auditor.config.places import config_path, state_directory
 from auditor.config.toml_lines import dotted, lines_of
 from auditor.credentials.reference import Resolver
 from auditor.log import LogFormat, LogLevel, configure, report_loop_error
 from auditor.model.errors import ConfigError, Problem
+from auditor.model.secret import Secret
 from auditor.store.connection import Pool
 from auditor.store.database import translated
+from auditor.store.embedded import Address
 
 T = TypeVar("T")
 
@@ -124,15 +126,21 @@ class Session:
     @asynccontextmanager
     async def database(self, config: Config) -> AsyncIterator[Pool]:
         """Open the database for the length of the block; raises ``StoreUnavailable`` also where it goes away later."""
+        async with self.server(config) as (_server, pool):
+            yield pool
+
+    @asynccontextmanager
+    async def server(self, config: Config) -> AsyncIterator[tuple[Secret | Address, Pool]]:
+        """As ``database``, and yield beside the pool where the server is, for processes that connect themselves."""
         with located(config):
-            async with opened(
+            async with opened_at(
                 config.document.database,
                 resolver=self.resolver(config),
                 state=self.state,
                 application=f"auditor {os.getpid()}",
-            ) as pool:
+            ) as (server, pool):
                 try:
-                    yield pool
+                    yield server, pool
                 except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                     with translated():
                         raise

@@ -26,6 +26,15 @@ async def opened(
 
     Raises ``StoreUnavailable``, ``StoreMismatch``, or ``ConfigError`` where the URL's secret cannot be had.
     """
+    async with opened_at(settings, resolver=resolver, state=state, application=application) as (_server, pool):
+        yield pool
+
+
+@asynccontextmanager
+async def opened_at(
+    settings: DatabaseSettings, *, resolver: Resolver, state: Path, application: str
+) -> AsyncIterator[tuple[Secret | embedded.Address, Pool]]:
+    """As ``opened``, and yield beside the pool where the server is, for processes that connect to it themselves."""
     async with AsyncExitStack() as stack:
         server: Secret | embedded.Address
         if settings.url is None:
@@ -41,7 +50,7 @@ async def opened(
             async with pool.acquire() as connection:
                 for name in await migrate(connection):
                     log.info("migration_applied", migration=name)
-        yield pool
+        yield server, pool
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """Applies a policy to observations: the one function that the rest of the program calls."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, cast
 
@@ -38,6 +38,18 @@ _Step = tuple[Check, Params, Severity | None, _Applied | None]
 exactly where selectors narrow the rule."""
 
 
+class Assessment(NamedTuple):
+    """What the rules say of an observation, and which of them cannot tell."""
+
+    violations: list[Violation]
+    """In the catalogue's order."""
+    unassessed: Mapping[str, str]
+    """Rules that cannot tell of this token, each with its reason: they neither pass it nor end a finding of it."""
+
+
+_ALL_ASSESSED: Final[Mapping[str, str]] = {}
+
+
 class Policy:
     """A policy document bound to one environment's setting, ready to evaluate observations.
 
@@ -68,7 +80,7 @@ class Policy:
         """Ids of the rules that look at more than one token; their findings are no affair of one observation."""
 
     def _bind(self, rule: Rule, setting: Setting) -> None:
-        settings = self.document.rules.get(rule.id)
+        settings = self.document.settings_of(rule.id)
         if settings is not None and not settings.enabled:
             self.disabled.add(rule.id)
             return
@@ -97,7 +109,7 @@ class Policy:
     def lookback(self) -> timedelta:
         """How far back its rules look; none where no rule about events applies."""
         bound = (applied.params for applied in self._by_id.values())
-        return max((params.kept for params in bound if isinstance(params, EventParams)), default=timedelta())
+        return max((params.look_back for params in bound if isinstance(params, EventParams)), default=timedelta())
 
     @property
     def standings(self) -> dict[str, RuleStanding]:
@@ -109,23 +121,31 @@ class Policy:
         )
 
     def evaluate(self, observation: Observation, history: History, now: datetime) -> list[Violation]:
-        """Return what the rules say of an observation, in the catalogue's order.
+        """Return the violations of ``assess``, for whom it does not matter which rules could not tell."""
+        return self.assess(observation, history, now).violations
+
+    def assess(self, observation: Observation, history: History, now: datetime) -> Assessment:
+        """Return what the rules say of an observation.
 
         ``now`` is the instant to judge by. A rule in ``unassessed`` says nothing, which is no pass. Of a missing token
         only the rules that are about missing ones speak.
         """
         steps, token = self._steps, observation.metadata
         if token is None:
-            steps, token = self._steps_for_missing, history.last_found
-            if token is None:
-                return []
+            steps = self._steps_for_missing
+            token = history.last_found or TokenMetadata(observation.public_id or observation.label)
         tier = self._tier_of(token.scopes)
         context = Context(now, self.document.risk, tier, self.feeds, self._environment_kind, history)
         violations: list[Violation] = []
+        unassessed = _ALL_ASSESSED
         for check, params, severity, narrowed in steps:
             if narrowed is not None and not narrowed.selects(observation, token, tier):
                 continue
-            violation = check(observation, token, params, context)
+            try:
+                violation = check(observation, token, params, context)
+            except NotAssessable as error:
+                unassessed = {**unassessed, error.rule_id: str(error)}
+                continue
             if violation is None:
                 continue
             if severity is not None:
