@@ -9,7 +9,7 @@ from auditor.model.finding import Severity, Violation
 from auditor.model.sweep import RuleState
 from auditor.policy.base import Kind, Rule
 from auditor.policy.document import PolicyDocument, RuleSettings
-from auditor.policy.engine import Policy
+from auditor.policy.engine import Assessment, Policy
 
 REPLAYED: Final = frozenset({Kind.SNAPSHOT, Kind.HISTORY})
 """Kinds of rules that judge one token by itself, so that its stored observations are all they need."""
@@ -94,16 +94,20 @@ def _change(present: Policy, draft: Policy, rule: Rule) -> Change | None:
     return Change(rule.id, before.state, after.state, after.reason or before.reason)
 
 
-def differences(
-    before: Sequence[Violation], after: Sequence[Violation]
-) -> Iterator[tuple[Violation | None, Violation | None]]:
-    """Yield what two policies say differently of one token, each with the other's word on the same, if any."""
-    if not before and not after:
+def differences(before: Assessment, after: Assessment) -> Iterator[tuple[Violation | None, Violation | None]]:
+    """Yield what two policies say differently of one token, each with the other's word on the same, if any.
+
+    What the draft cannot tell of this token is no difference: the finding would stay as it is.
+    """
+    if not before.violations and not after.violations:
         return
-    now = {(violation.rule_id, violation.discriminator): violation for violation in after}
-    for violation in before:
+    now = {(violation.rule_id, violation.discriminator): violation for violation in after.violations}
+    for violation in before.violations:
         other = now.pop((violation.rule_id, violation.discriminator), None)
-        if other is None or other.severity is not violation.severity:
+        if other is None:
+            if violation.rule_id not in after.unassessed:
+                yield violation, None
+        elif other.severity is not violation.severity:
             yield violation, other
     for violation in now.values():
         yield None, violation

@@ -175,7 +175,7 @@ class _Bench:
                 observation = known.previous
                 assert observation is not None
                 for one, other in differences(
-                    before.evaluate(observation, history, at), after.evaluate(observation, history, at)
+                    before.assess(observation, history, at), after.assess(observation, history, at)
                 ):
                     _add(result, _difference(where.environment, known, one, other), piece.kept)
 
