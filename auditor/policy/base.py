@@ -89,6 +89,13 @@ class Context(msgspec.Struct, frozen=True, gc=False):
     """What earlier sweeps saw of the token."""
 
 
+class NotAssessable(Exception):
+    """Raised by a check that cannot tell of one token: neither a pass nor a violation, and it ends no finding."""
+
+    rule_id: str = ""
+    """Of the rule that cannot tell; who raises it past the rule sets it."""
+
+
 class Setting(NamedTuple):
     """Where a rule would be applied, before any token is seen."""
 

@@ -11,6 +11,7 @@ from auditor.model.finding import Severity
 from auditor.policy.base import Params, Rule
 from auditor.policy.scopes import RiskSettings
 from auditor.policy.selectors import Selector
+from auditor.policy.written.document import WrittenRule
 
 
 class RuleSettings(BaseModel):
@@ -54,6 +55,8 @@ class PolicyDocument(BaseModel):
     """Files that say what the API does not know."""
     rules: Mapping[str, RuleSettings] = {}
     """One table a rule, by its id. A rule that has none applies with its defaults."""
+    rule: tuple[WrittenRule, ...] = ()
+    """Rules of your own."""
 
     @property
     def content(self) -> bytes:
@@ -64,6 +67,13 @@ class PolicyDocument(BaseModel):
     def digest(self) -> str:
         """SHA-256 of the policy's content, hex."""
         return hashlib.sha256(self.content).hexdigest()
+
+    def settings_of(self, rule_id: str) -> RuleSettings | None:
+        """Return what is said of a rule beside its parameters: of a written one, in its own table. None: nothing."""
+        written = next((rule for rule in self.rule if rule.id == rule_id), None)
+        if written is None:
+            return self.rules.get(rule_id)
+        return RuleSettings(enabled=written.enabled, only=written.only, exempt=written.exempt)
 
     def params_of(self, rule: Rule) -> Params:
         """Return the rule's parameters; raises ``pydantic.ValidationError`` where the document's do not fit."""

@@ -10,7 +10,7 @@ from auditor.model.finding import Resolution, Severity, Violation
 from auditor.model.history import History
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.model.sweep import RuleStanding, RuleState
-from auditor.policy.base import Check, Context, Feeds, FleetCheck, Kind, Params, Rule, Setting
+from auditor.policy.base import Check, Context, Feeds, FleetCheck, Kind, NotAssessable, Params, Rule, Setting
 from auditor.policy.document import PolicyDocument
 from auditor.policy.events import EventParams
 from auditor.policy.scopes import RiskTier
@@ -151,7 +151,7 @@ class Policy:
             if severity is not None:
                 violation = msgspec.structs.replace(violation, severity=severity)
             violations.append(violation)
-        return violations
+        return Assessment(violations, unassessed)
 
     def judge(self, rule: Rule, candidate: msgspec.Struct, now: datetime) -> list[Violation]:
         """Return what a rule of ``fleet`` says of one of its candidates."""
@@ -174,14 +174,17 @@ class Policy:
         """Whether a rule that is assessed is applied to a token."""
         return self._by_id[rule_id].selects(observation, token, self._tier_of(token.scopes))
 
-    def verdict(self, rule_id: str, observation: Observation) -> Resolution | None:
+    def verdict(
+        self, rule_id: str, observation: Observation, unassessed: Collection[str] = ()
+    ) -> Resolution | None:
         """Return how an open finding of a rule that did not fire on this observation ends; None: it stays open.
 
         By policy where the rule is disabled, gone from the catalogue or not applied to this token; by evidence where
-        it was applied. A rule that is not assessed ends nothing, and neither does an observation without metadata.
+        it was applied. A rule that is not assessed, here or (``unassessed``) of this observation, ends nothing, and
+        neither does an observation without metadata.
         """
         token = observation.metadata
-        if rule_id in self.unassessed or token is None:
+        if rule_id in self.unassessed or rule_id in unassessed or token is None:
             return None
         applied = self._by_id.get(rule_id)
         if applied is None or not applied.selects(observation, token, self._tier_of(token.scopes)):
