@@ -5,6 +5,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from auditor.policy.base import Rule
+from auditor.policy.document import PolicyDocument
 from auditor.policy.rules import (
     env_02,
     exp_01,
@@ -31,6 +32,7 @@ from auditor.policy.rules import (
     use_01,
     use_02,
 )
+from auditor.policy.written.rules import made_of
 
 SHIPPED: tuple[Rule, ...] = (
     exp_01.RULE,
@@ -73,3 +75,8 @@ def rules() -> Mapping[str, Rule]:
             raise ValueError(f"two rules have the id {rule.id}")
         found[rule.id] = rule
     return found
+
+
+def rules_of(document: PolicyDocument) -> Mapping[str, Rule]:
+    """Return every rule that a sound policy may apply, by id: the catalogue, then the rules that the policy writes."""
+    return {**rules(), **made_of(document.rule)}

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from auditor.policy.base import Params, Rule
 from auditor.policy.document import PolicyDocument, RuleSettings
+from auditor.policy.written.validation import check_written
 
 KeyPath = tuple[str | int, ...]
 """Keys and list indices from the top of the document: ``("rules", "DT-EXP-02", "max_days", "high")``."""
@@ -18,14 +19,18 @@ _FEW: Final = 20
 def check_document(document: PolicyDocument, rules: Iterable[Rule]) -> list[tuple[KeyPath, str]]:
     """Return what is wrong in the document's rules: unknown ids, unknown parameters, values that do not fit.
 
-    Empty exactly when the document names no unknown rule and ``document.params_of`` works for every rule. The path of
-    a key that is missing is where it belongs.
+    Empty exactly when the document names no unknown rule, ``document.params_of`` works for every rule, and the
+    written rules are sound and pass their tests. The path of a key that is missing is where it belongs.
     """
     known = {rule.id: rule for rule in rules}
-    problems: list[tuple[KeyPath, str]] = []
+    written = {table.id for table in document.rule}
+    problems: list[tuple[KeyPath, str]] = list(check_written(document, known))
     for rule_id in document.rules:
         place: KeyPath = ("rules", rule_id)
         rule = known.get(rule_id)
+        if rule is None and rule_id in written:
+            problems.append((place, f'"{rule_id}" is set up in its own [[rule]] table; move these keys there'))
+            continue
         if rule is None:
             problems.append((place, _unknown("rule", rule_id, known)))
             continue

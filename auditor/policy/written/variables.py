@@ -34,6 +34,7 @@ LOCATION_FIELDS: Final = ("source", "place")
 
 _TEXT_MAX: Final = 10_000
 _ENTRIES_MAX: Final = 1_000
+_TEXT_OF_ENTRIES_MAX: Final = 100_000
 
 Read = Callable[[Observation, TokenMetadata, Context], Any]
 
@@ -108,15 +109,19 @@ def _as_text(text: str) -> str:
 def _bounded(name: str, value: Any) -> Any:
     """Return a value as CEL takes it: texts, lists and maps up to a size that bounds what a condition can cost."""
     if isinstance(value, str):
-        if len(value) > _TEXT_MAX:
-            raise NotAssessable(f"{name} is longer than the {_TEXT_MAX:,} characters that written rules take")
+        is_fit = len(value) <= _TEXT_MAX
     elif isinstance(value, tuple | list):
-        if len(value) > _ENTRIES_MAX or sum(map(len, value)) > _ENTRIES_MAX * 100:
-            raise NotAssessable(f"{name} is larger than the {_ENTRIES_MAX:,} entries that written rules take")
-        return list(value)
+        is_fit = len(value) <= _ENTRIES_MAX and sum(map(len, value)) <= _TEXT_OF_ENTRIES_MAX
+        value = list(value)
     elif isinstance(value, dict):
-        if len(value) > _ENTRIES_MAX or sum(len(key) + len(item) for key, item in value.items()) > _ENTRIES_MAX * 100:
-            raise NotAssessable(f"{name} is larger than the {_ENTRIES_MAX:,} entries that written rules take")
+        is_fit = (
+            len(value) <= _ENTRIES_MAX
+            and sum(len(key) + len(item) for key, item in value.items()) <= _TEXT_OF_ENTRIES_MAX
+        )
+    else:
+        return value
+    if not is_fit:
+        raise NotAssessable(f"{name} is larger than written rules take")
     return value
 
 
