@@ -1,10 +1,14 @@
 """What earlier sweeps saw of a token, as far as rules look back."""
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
 from auditor.model.lookup import Observation, Outcome, TokenMetadata
+
+USES_SHOWN: Final = 64
+"""How many uses of a token rules are shown at most."""
 
 
 class State(msgspec.Struct, frozen=True, gc=False):
@@ -17,6 +21,9 @@ class State(msgspec.Struct, frozen=True, gc=False):
     """None exactly when ``outcome`` is missing; without the date and address of a use, which are in ``Use``."""
     misses_before: int = 0
     """In how many evident lookups running, just before it, the token was missing."""
+    previous_at: datetime | None = None
+    """When the last evident lookup before ``at`` was made, which still saw the state before; None where there was none,
+    or it is not known."""
 
 
 class Use(msgspec.Struct, frozen=True, gc=False):

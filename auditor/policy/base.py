@@ -105,7 +105,7 @@ class Setting(NamedTuple):
 
 Check = Callable[[Observation, TokenMetadata, Any, Context], Violation | None]
 """``check(observation, metadata, params, context)``: pure; ``metadata`` is the observation's or, for a rule that speaks
-of missing tokens, what was last found; never None."""
+of missing tokens, what was last found, or only the id of one that never was; never None."""
 
 
 FleetCheck = Callable[[Any, Any, datetime], Iterable[Violation]]

@@ -89,18 +89,22 @@ def is_used(observation: Observation, previous: Observation | None) -> bool:
 def is_notable_use(observation: Observation, previous: Observation | None) -> bool:
     """Whether a use that the previous observation did not show is out of the ordinary, so that rules look closer.
 
-    It is where it came after days without one, from another address than the last, or from a token that was disabled
-    or past its end.
+    It is where it came after days without one, from another address than the last, from a token that was disabled or
+    past its end, or with a date that lies before the last use's or after the lookup.
     """
     token = observation.metadata
     if token is None or token.last_used_date is None or not is_used(observation, previous):
         return False
     if token.enabled is False or (token.expiration_date is not None and token.last_used_date > token.expiration_date):
         return True
+    if token.last_used_date > observation.at:
+        return True
     before = previous.metadata if previous else None
-    if before is None or before.last_used_date is None:
+    if before is None:
         return False
-    return (
-        token.last_used_ip_address != before.last_used_ip_address
-        or abs(token.last_used_date - before.last_used_date) >= _USUAL_GAP
-    )
+    since = before.last_used_date or token.creation_date
+    if since is None:
+        return False
+    if before.last_used_date is not None and token.last_used_ip_address != before.last_used_ip_address:
+        return True
+    return token.last_used_date < since or token.last_used_date - since >= _USUAL_GAP

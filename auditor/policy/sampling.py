@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from auditor.model.finding import Violation
+from auditor.model.history import History, State, Use
 from auditor.model.lookup import Observation, Outcome, TokenMetadata
 from auditor.model.token import Location
 from auditor.policy.base import Rule
@@ -62,6 +63,13 @@ def ordinary_observation(metadata: TokenMetadata | None = _TOKEN, /, **changes: 
     """Return an observation of a token in a production environment, with changes to its fields; None: it is missing."""
     outcome = Outcome.MISSING if metadata is None else Outcome.FOUND
     return msgspec.structs.replace(_OBSERVATION, metadata=metadata, outcome=outcome, **changes)
+
+
+def history_of(*, uses: tuple[Use, ...] = (), days: float = 1, **changes: Any) -> History:
+    """Return the history of a token that was ordinary but for changes until a number of days before it is judged."""
+    token = ordinary_token(**changes)
+    previous = ordinary_observation(token, at=days_ago(days))
+    return History(previous, token, (State(days_ago(20), Outcome.FOUND, token),), uses)
 
 
 def example_of(rule: Rule) -> Violation | None:
