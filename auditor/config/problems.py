@@ -10,16 +10,8 @@ from pydantic_core import ErrorDetails
 
 from auditor.config.toml_lines import KeyPath, dotted, line_of, lines_of
 from auditor.model.errors import Problem
+from auditor.policy.validation import in_toml_words, said_by_pydantic
 
-_EXPECTED: Final = {
-    "string_type": "must be text in quotes",
-    "path_type": "must be text in quotes",
-    "tuple_type": "must be a list, […]",
-    "dict_type": "must be a table",
-    "mapping_type": "must be a table",
-    "model_type": "must be a table",
-}
-"""What pydantic says in Python's words, in TOML's."""
 _SHOWN_LENGTH: Final = 20
 
 
@@ -86,14 +78,9 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
         return f"unknown key; {near(str(location[-1]), _keys_at(model, location[:-1]))}"
     if kind == "missing":
         return "is missing; add it"
-    if kind in _EXPECTED:
-        return _EXPECTED[kind]
-    if kind in {"too_short", "string_too_short"} and detail["ctx"]["min_length"] == 1:
-        return "must not be empty"
     if "error" in detail.get("ctx", {}):  # of our own validators, which say it well
         return str(detail["ctx"]["error"])
-    message = detail["msg"].replace("Input should", "must", 1)
-    return message[:1].lower() + message[1:] + _given(detail)
+    return in_toml_words(detail) or said_by_pydantic(detail) + _given(detail)
 
 
 def _given(detail: ErrorDetails) -> str:

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import Final, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from auditor.policy.base import Params, Rule
 from auditor.policy.document import PolicyDocument, RuleSettings
@@ -14,6 +15,17 @@ KeyPath = tuple[str | int, ...]
 """Keys and list indices from the top of the document: ``("rules", "DT-EXP-02", "max_days", "high")``."""
 
 _FEW: Final = 20
+_IN_TOML_WORDS: Final = {
+    "string_type": "must be text in quotes",
+    "path_type": "must be text in quotes",
+    "int_type": "must be a whole number",
+    "tuple_type": "must be a list, […]",
+    "frozen_set_type": "must be a list, […]",
+    "dict_type": "must be a table",
+    "mapping_type": "must be a table",
+    "model_type": "must be a table",
+}
+"""What pydantic says in Python's words, in TOML's."""
 
 
 def check_document(document: PolicyDocument, rules: Iterable[Rule]) -> list[tuple[KeyPath, str]]:
@@ -52,10 +64,26 @@ def _problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[tup
         elif detail["type"] == "value_error":
             message = str(detail["ctx"]["error"])
         else:
-            message = detail["msg"][:1].lower() + detail["msg"][1:]
+            message = in_toml_words(detail) or said_by_pydantic(detail)
             if isinstance(detail["input"], str | int | float):
                 message += f" (got {detail['input']!r:.60})"
         yield path, message
+
+
+def in_toml_words(detail: ErrorDetails) -> str | None:
+    """Return what is wrong in the words of TOML's users; None where only pydantic has words for it."""
+    kind = detail["type"]
+    if kind in _IN_TOML_WORDS:
+        return _IN_TOML_WORDS[kind]
+    if kind in {"too_short", "string_too_short"} and detail["ctx"]["min_length"] == 1:
+        return "must not be empty"
+    return None
+
+
+def said_by_pydantic(detail: ErrorDetails) -> str:
+    """Return what pydantic says is wrong, as the end of a sentence that began with the key."""
+    message = detail["msg"].replace("Input should", "must", 1)
+    return message[:1].lower() + message[1:]
 
 
 def _unknown(noun: str, name: str, known: Collection[str]) -> str:

@@ -110,8 +110,78 @@ def test_broken_configuration_exits_with_2_and_names_place_and_mend(files: Site,
 
 def test_every_problem_is_told_at_once_each_on_its_line(files: Site) -> None:
     files.configure(CONFIGURATION.replace("attempts = 1", "atempts = 1").replace('"plain"', '"plane"'))
-    files.write("policy.toml", 'name = "x"\n[rules."DT-EXP-1"]\n')
-    assert len(files.run("check").complaints) >= 4
+    policy = files.write("policy.toml", 'name = "x"\n[rules."DT-EXP-1"]\n')
+    complaints = files.run("check").complaints
+    assert len(complaints) >= 4
+    assert {line.partition(":")[0] for line in complaints} == {str(files.config), str(policy)}
+
+
+BROKEN_POLICY = """\
+name = "broken"
+[risk.scopes]
+"a.b" = "hgih"
+[rules."DT-EXP-1"]
+[rules."DT-EXP-02"]
+max_days = { critical = 400, high = 180, default = 365 }
+[rules."DT-EXP-03".thresholds]
+low = 7
+high = 7
+[rules."DT-USE-02"]
+days = { low = 45, medum = 90 }
+severity = "hihg"
+only = [
+    { environment = "prod*" },
+    { enviroment = "x" },
+]
+[rules."DT-NET-01"]
+cidrs = [
+    "10.0.0.0/8",
+    "10.0.0.1/8",
+]
+[rules."DT-STA-01"]
+days = 0
+[rules."DT-PAT-01"]
+regex = "("
+"""
+
+
+def test_every_problem_of_a_policy_is_told_at_once_each_on_its_line(files: Site) -> None:
+    path = files.write("policy.toml", BROKEN_POLICY)
+    done = files.run("check")
+    assert (done.exit_code, done.out) == (2, "")
+    told = dict(line.removeprefix(f"{path}:").split(": ", 1) for line in done.complaints)
+    assert len(told) == len(done.complaints)
+    assert told == {
+        "3": "risk.scopes.\"a.b\": must be 'low', 'medium', 'high' or 'critical' (got 'hgih')",
+        "4": 'rules.DT-EXP-1: unknown rule; did you mean "DT-EXP-01"?',
+        "6": "rules.DT-EXP-02.max_days: tier critical has more days (400) than tier high (180); a riskier tier may "
+        "have as many at most",
+        "7": "rules.DT-EXP-03.thresholds: high (7 days left) must come nearer to the end than low (7 days left)",
+        "11": 'rules.DT-USE-02.days.medum: unknown parameter; did you mean "medium"?',
+        "12": "rules.DT-USE-02.severity: must be 'info', 'low', 'medium', 'high' or 'critical' (got 'hihg')",
+        "15": 'rules.DT-USE-02.only[1].enviroment: unknown key; did you mean "environment"?',
+        "20": "rules.DT-NET-01.cidrs[1]: not a network in CIDR notation: 10.0.0.1/8 has host bits set",
+        "23": "rules.DT-STA-01.days: must be greater than or equal to 1 (got 0)",
+        "25": "rules.DT-PAT-01.regex: not a regular expression: missing ), unterminated subpattern at position 0",
+    }
+
+
+def test_problem_of_policies_laid_over_one_another_is_put_to_the_file_that_has_the_last_word(files: Site) -> None:
+    files.configure(CONFIGURATION.replace('["policy.toml"]', '["policy.toml", "team.toml"]'))
+    below = files.write("policy.toml", 'name = "x"\n[rules."DT-STA-01"]\ndays = 0\n[rules."DT-USE-02"]\ndays = {}\n')
+    above = files.write("team.toml", '[rules."DT-STA-01"]\n\ndays = -1\n[rules."DT-EXP-02"]\nmax_days = { high = 9 }\n')
+    done = files.run("check")
+    assert done.exit_code == 2
+    assert [line.partition(": ")[0] for line in done.complaints] == [f"{above}:3", f"{below}:5", f"{above}:5"]
+
+
+def test_broken_policy_stops_every_command_that_judges_before_it_begins(files: Site) -> None:
+    path = files.write("policy.toml", 'name = "x"\n[rules."DT-EXP-1"]\n')
+    for arguments in (("sweep", "prod"), ("run",), ("check",)):
+        done = files.run(*arguments)
+        assert (done.exit_code, done.out) == (2, ""), arguments
+        assert done.complaints[0].startswith(f"{path}:2: rules.DT-EXP-1: unknown rule"), arguments
+    assert not (files.directory / "state").exists()
 
 
 def test_places_of_missing_secrets_have_their_line_in_every_command(site: Site) -> None:
