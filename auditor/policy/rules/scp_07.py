@@ -110,8 +110,7 @@ RULE = Rule(
     check=check,
     example=(
         "ignore_if_change_ticket = [\n"
-        '  { ticket = "CHG-1042", starts_at = 2026-03-31T08:00:00Z, ends_at = 2026-03-31T20:00:00Z,\n'
-        '    owner = "svc-terraform", scopes = ["settings.*"] },\n'
+        '  { ticket = "C-1", starts_at = 2026-03-31T08:00:00Z, ends_at = 2026-04-01T08:00:00Z, scopes = ["logs.*"] },\n'
         "]"
     ),
     sample=Sample(
