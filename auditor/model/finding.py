@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from auditor.model.token import Location
+from auditor.model.waiver import Waiver
 
 
 class Severity(StrEnum):
@@ -50,6 +51,18 @@ class Transition(StrEnum):
     """Still open, severity fell; recorded, not alerted."""
     RESOLVED = "resolved"
     REOPENED = "reopened"
+    WAIVED = "waived"
+    """Still open, and muted by a waiver from now on, or on other terms than before."""
+    LAPSED = "lapsed"
+    """Still open, and muted no more; alerted as a reopening."""
+
+
+class Waived(msgspec.Struct, frozen=True):
+    """How an open finding is waived."""
+
+    waiver: Waiver
+    severity: Severity
+    """The severity that was accepted: the finding's when the waiver, on these terms, was first met."""
 
 
 class Resolution(StrEnum):
@@ -89,6 +102,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     reopenings: int = 0
     is_stored: bool = True
     """Whether the last complete reading of the sources still held the token."""
+    waiver: Waiver | None = None
+    """What mutes it, as of the last sweep; it stays open, and its severity what it is. None while it is resolved."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +112,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """UUID; the idempotency key of every delivery of this alert."""
     event: str
-    """``finding.opened`` … ``finding.reopened``, ``sweep.failed``, ``test``."""
+    """``finding.opened`` … ``finding.reopened``, ``waiver.lapsing``, ``sweep.failed``, ``test``."""
     severity: Severity
     environment: str
     at: datetime

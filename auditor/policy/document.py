@@ -11,6 +11,7 @@ from auditor.model.finding import Severity
 from auditor.policy.base import Params, Rule
 from auditor.policy.scopes import RiskSettings
 from auditor.policy.selectors import Selector
+from auditor.policy.waivers import WaiverSettings
 from auditor.policy.written.document import WrittenRule
 
 
@@ -53,6 +54,8 @@ class PolicyDocument(BaseModel):
     """How much power a scope gives."""
     feeds: FeedPaths = FeedPaths()
     """Files that say what the API does not know."""
+    waivers: WaiverSettings = WaiverSettings()
+    """What waivers may be."""
     rules: Mapping[str, RuleSettings] = {}
     """One table a rule, by its id. A rule that has none applies with its defaults."""
     rule: tuple[WrittenRule, ...] = ()

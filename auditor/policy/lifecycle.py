@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from auditor.model.finding import Resolution, Severity, Transition, Violation
+from auditor.model.finding import Resolution, Severity, Transition, Violation, Waived
+from auditor.model.waiver import Waiver
 
 
 class KnownFinding(msgspec.Struct, frozen=True, gc=False):
@@ -18,6 +19,8 @@ class KnownFinding(msgspec.Struct, frozen=True, gc=False):
     is_open: bool
     message: str
     evidence: dict[str, Any]
+    waived: Waived | None = None
+    """Present only while it is open and a waiver mutes it."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -30,6 +33,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """For a resolved finding, what it last said."""
     resolution: Resolution | None = None
     """Present exactly when the finding is resolved."""
+    waiver: Waiver | None = None
+    """Present exactly when the finding is waived or lapses: the waiver that covers it now, or the one that did."""
 
 
 Verdict = Callable[[str], Resolution | None]

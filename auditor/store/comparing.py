@@ -2,15 +2,16 @@
 
 from array import array
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
-from auditor.model.lookup import Observation
+from auditor.model.lookup import Observation, TokenMetadata
 from auditor.model.token import Location
 from auditor.policy.lifecycle import KnownFinding
 from auditor.store.connection import Connection, Row
 from auditor.store.findings import KNOWN_COLUMNS, Bearer, known_of
-from auditor.store.tokens import locations_of, observation_of
+from auditor.store.tokens import locations_of, metadata_of, observation_of
 
 
 class Held(msgspec.Struct, frozen=True, gc=False):
@@ -27,6 +28,8 @@ class Held(msgspec.Struct, frozen=True, gc=False):
     """Evident lookups running that were missing."""
     observation: Observation | None
     """The last evident one; None where no lookup ever gave evidence."""
+    last_found: TokenMetadata | None
+    """What the last lookup that found it said."""
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -61,6 +64,18 @@ async def known(
     return found
 
 
+async def rules_of_subjects(connection: Connection, environment: int) -> Sequence[str]:
+    """Return the rules that have open findings of no stored token in an environment."""
+    rows = await connection.fetch(
+        """
+        select distinct rule_id from finding
+        where environment_id = $1 and status = 'open' and token_id is null order by 1
+        """,
+        environment,
+    )
+    return [row["rule_id"] for row in rows]
+
+
 async def last_id(connection: Connection) -> int:
     """Return the id of the newest finding; 0 where there is none. Whatever is opened from now on has a higher one."""
     return int(await connection.fetchval("select coalesce(max(id), 0) from finding"))
@@ -93,16 +108,24 @@ async def standing(
             except_ids,
         ),
     )
+    async for found in by_ids(connection, ids, batch=batch):
+        yield found
+
+
+async def by_ids(
+    connection: Connection, ids: Sequence[int], *, batch: int = 1000
+) -> AsyncGenerator[Sequence[Standing], None]:
+    """Yield findings in batches, by their ids, in the order of these; each batch is read only when it is asked for."""
     for start in range(0, len(ids), batch):
         rows = await connection.fetch(
             f"""
-            select f.token_id, f.subject, {KNOWN_COLUMNS}, {_HELD}
+            select f.token_id, f.subject, {KNOWN_COLUMNS}, {HELD_COLUMNS}
             from finding f left join token t on t.id = f.token_id left join lookup l on l.token_id = f.token_id
             where f.id = any ($1::bigint[]) order by f.id
             """,
             ids[start : start + batch],
         )
-        yield [Standing(known_of(row), _bearer(row), None if row["token_id"] is None else _held(row)) for row in rows]
+        yield [Standing(known_of(row), _bearer(row), None if row["token_id"] is None else held_of(row)) for row in rows]
 
 
 async def held(connection: Connection, tokens: Sequence[int]) -> Mapping[int, Held]:
@@ -111,23 +134,24 @@ async def held(connection: Connection, tokens: Sequence[int]) -> Mapping[int, He
         return {}
     rows = await connection.fetch(
         f"""
-        select {_HELD} from token t left join lookup l on l.token_id = t.id where t.id = any ($1::bigint[])
+        select {HELD_COLUMNS} from token t left join lookup l on l.token_id = t.id where t.id = any ($1::bigint[])
         """,
         tokens,
     )
-    return {row["held_id"]: _held(row) for row in rows}
+    return {row["held_id"]: held_of(row) for row in rows}
 
 
-_HELD = """
+HELD_COLUMNS: Final = """
     t.id as held_id, t.label, t.public_id, t.places, t.tags, t.first_seen_at, t.disabled_since, t.outcome,
     t.returned_id, t.name, t.owner, t.enabled, t.personal_access_token, t.creation_date, t.modified_date,
     t.expiration_date, t.last_used_date, t.last_used_ip_address, t.scopes, t.additional_metadata,
     t.removed_at is null as is_stored, l.evident_at, l.misses
 """
-"""What ``_held`` reads, of ``token t`` and ``lookup l``."""
+"""What ``held_of`` reads, of ``token t`` and ``lookup l``."""
 
 
-def _held(row: Row) -> Held:
+def held_of(row: Row) -> Held:
+    """Return a row of ``HELD_COLUMNS`` as a token."""
     return Held(
         row["held_id"],
         row["label"],
@@ -137,6 +161,7 @@ def _held(row: Row) -> Held:
         row["is_stored"],
         row["misses"] or 0,
         None if row["outcome"] is None else observation_of(row, row["evident_at"] or row["first_seen_at"]),
+        None if row["returned_id"] is None else metadata_of(row),
     )
 
 

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from auditor.model.finding import Finding, Resolution, Severity, Transition
+from auditor.model.finding import Finding, Resolution, Severity, Transition, Waived
+from auditor.model.waiver import Waiver
 from auditor.policy.lifecycle import Change, KnownFinding
 from auditor.store.connection import Connection, Row
 from auditor.store.rows import as_json, recordset
@@ -16,6 +17,8 @@ Bearer = int | str
 """Of whom a finding is: a stored token's id, or the subject in words where it is no stored token."""
 
 _evidence: Final = msgspec.json.Decoder(dict[str, Any]).decode
+waiver_in: Final = msgspec.json.Decoder(Waiver).decode
+"""Reads the terms of a waiver from a column."""
 
 
 async def known(
@@ -35,7 +38,8 @@ async def known(
 
 
 KNOWN_COLUMNS: Final = (
-    "f.id, f.rule_id, f.discriminator, f.severity, f.status = 'open' as is_open, f.message, f.evidence"
+    "f.id, f.rule_id, f.discriminator, f.severity, f.status = 'open' as is_open, f.message, f.evidence, "
+    "f.waiver, f.waived_severity"
 )
 """What ``known_of`` reads, of ``finding f``."""
 
@@ -50,15 +54,21 @@ def known_of(row: Row) -> KnownFinding:
         row["is_open"],
         row["message"],
         _evidence(row["evidence"]),
+        None if row["waiver"] is None else Waived(waiver_in(row["waiver"]), Severity(row["waived_severity"])),
     )
 
 
 async def apply(
-    connection: Connection, sweep: int, environment: int, changes: Sequence[tuple[Bearer, Change]], now: datetime
+    connection: Connection,
+    sweep: int | None,
+    environment: int,
+    changes: Sequence[tuple[Bearer, Change]],
+    now: datetime,
 ) -> None:
     """Write what happened to findings of an environment, each change with whom it is of.
 
-    Every transition becomes a row of ``finding_event``; a change without one only renews the finding's words.
+    Every transition becomes a row of ``finding_event``; a change without one only renews the finding's words. ``sweep``
+    is None for what happens between sweeps.
     """
     opened = [(bearer, change) for bearer, change in changes if change.known is None]
     if opened:
@@ -69,7 +79,7 @@ async def apply(
 
 
 async def _open(
-    connection: Connection, sweep: int, environment: int, opened: Sequence[tuple[Bearer, Change]], now: datetime
+    connection: Connection, sweep: int | None, environment: int, opened: Sequence[tuple[Bearer, Change]], now: datetime
 ) -> None:
     await connection.execute(
         f"""
@@ -95,36 +105,6 @@ async def _open(
     )
 
 
-async def _move(connection: Connection, sweep: int, moved: Sequence[tuple[int, Change]], now: datetime) -> None:
-    await connection.execute(
-        f"""
-        with c as (
-            select *
-            from {recordset("$3", "c", {"id": "bigint", "transition": "text", "resolution": "text", **_WRITTEN})}
-        ), written as (
-            insert into finding_event (finding_id, sweep_id, at, transition, severity, resolution, message, evidence)
-            select c.id, $1, $2, c.transition, c.severity, c.resolution, c.message, c.evidence
-            from c where c.transition is not null
-        )
-        update finding f set severity = c.severity, message = c.message, evidence = c.evidence,
-            status = case c.transition when 'resolved' then 'resolved' when 'reopened' then 'open' else f.status end,
-            resolution = case c.transition when 'resolved' then c.resolution when 'reopened' then null
-                else f.resolution end,
-            resolved_at = case c.transition when 'resolved' then $2 when 'reopened' then null else f.resolved_at end,
-            reopenings = f.reopenings + coalesce(c.transition = 'reopened', false)::integer
-        from c where f.id = c.id
-        """,
-        sweep,
-        now,
-        as_json(
-            [
-                {"id": number, "transition": change.transition, "resolution": change.resolution, **_written(change)}
-                for number, change in moved
-            ]
-        ),
-    )
-
-
 _WRITTEN: Final = {
     "rule_id": "text",
     "discriminator": "text",
@@ -132,6 +112,47 @@ _WRITTEN: Final = {
     "message": "text",
     "evidence": "jsonb",
 }
+_MOVED: Final = {"id": "bigint", "transition": "text", "resolution": "text", "waiver": "jsonb", **_WRITTEN}
+
+
+async def _move(connection: Connection, sweep: int | None, moved: Sequence[tuple[int, Change]], now: datetime) -> None:
+    await connection.execute(
+        f"""
+        with c as (
+            select * from {recordset("$3", "c", _MOVED)}
+        ), written as (
+            insert into finding_event (finding_id, sweep_id, at, transition, severity, resolution, message, evidence,
+                waiver)
+            select c.id, $1, $2, c.transition, c.severity, c.resolution, c.message, c.evidence, c.waiver
+            from c where c.transition is not null
+        )
+        update finding f set severity = c.severity, message = c.message, evidence = c.evidence,
+            status = case c.transition when 'resolved' then 'resolved' when 'reopened' then 'open' else f.status end,
+            resolution = case c.transition when 'resolved' then c.resolution when 'reopened' then null
+                else f.resolution end,
+            resolved_at = case c.transition when 'resolved' then $2 when 'reopened' then null else f.resolved_at end,
+            reopenings = f.reopenings + coalesce(c.transition = 'reopened', false)::integer,
+            waiver = case when c.transition = 'waived' then c.waiver
+                when c.transition in ('lapsed', 'resolved') then null else f.waiver end,
+            waived_severity = case when c.transition = 'waived' then c.severity
+                when c.transition in ('lapsed', 'resolved') then null else f.waived_severity end
+        from c where f.id = c.id
+        """,
+        sweep,
+        now,
+        as_json(
+            [
+                {
+                    "id": number,
+                    "transition": change.transition,
+                    "resolution": change.resolution,
+                    "waiver": change.waiver,
+                    **_written(change),
+                }
+                for number, change in moved
+            ]
+        ),
+    )
 
 
 def _written(change: Change) -> dict[str, object]:
@@ -160,6 +181,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     min_severity: Severity = Severity.INFO
     resolved_since: datetime | None = None
     """Read findings that were resolved at or after this instant too; None: open ones only."""
+    waived: bool | None = None
+    """Only findings that a waiver mutes, or only those that none does; None: both."""
 
 
 _SELECT: Final = """
@@ -168,7 +191,7 @@ select f.id, environment.name as environment, coalesce(t.label, f.subject) as la
     case when f.token_id is null then f.evidence->>'name' else t.name end as token_name,
     case when f.token_id is null then f.evidence->>'owner' else t.owner end as owner,
     coalesce(t.places, '{}') as places, f.opened_at, coalesce(l.evident_at, judged.at, f.opened_at) as last_seen_at,
-    f.resolved_at, f.resolution, f.reopenings, t.removed_at is null as is_stored
+    f.resolved_at, f.resolution, f.reopenings, t.removed_at is null as is_stored, f.waiver
 from finding f
 join environment on environment.id = f.environment_id
 left join token t on t.id = f.token_id
@@ -185,7 +208,7 @@ _WORST_FIRST: Final = "array_position(array['critical', 'high', 'medium', 'low',
 
 
 async def read(connection: Connection, wanted: Filter, *, batch: int = 1000) -> AsyncGenerator[Sequence[Finding], None]:
-    """Yield findings, open before resolved, worst first and oldest first among equals, in batches.
+    """Yield findings in batches: open ones, then waived ones, then resolved ones, each worst first, then oldest first.
 
     Reads through a cursor, so the caller holds a transaction open for as long as it reads.
     """
@@ -196,12 +219,14 @@ async def read(connection: Connection, wanted: Filter, *, batch: int = 1000) -> 
             and (cardinality($2::text[]) = 0 or environment.name = any ($2))
             and (cardinality($3::text[]) = 0 or f.rule_id = any ($3))
             and f.severity = any ($4::text[])
-        order by f.status, {_WORST_FIRST}, f.opened_at, f.id
+            and ($5::boolean is null or (f.waiver is not null) = $5)
+        order by f.status, f.waiver is not null, {_WORST_FIRST}, f.opened_at, f.id
         """,
         wanted.resolved_since,
         list(wanted.environments),
         list(wanted.rules),
         [severity.value for severity in Severity if severity.rank >= wanted.min_severity.rank],
+        wanted.waived,
         prefetch=batch,
     )
     gathered: list[Finding] = []
@@ -223,7 +248,10 @@ class Event(msgspec.Struct, frozen=True):
     resolution: Resolution | None
     message: str
     evidence: dict[str, Any]
-    sweep: int
+    sweep: int | None
+    """None for what happened between sweeps."""
+    waiver: Waiver | None = None
+    """The one that began to mute the finding, or that ended."""
 
 
 async def show(connection: Connection, key: str) -> tuple[Finding, Sequence[Event]] | None:
@@ -246,7 +274,7 @@ async def show(connection: Connection, key: str) -> tuple[Finding, Sequence[Even
         return None
     events = await connection.fetch(
         """
-        select at, transition, severity, resolution, message, evidence, sweep_id
+        select at, transition, severity, resolution, message, evidence, sweep_id, waiver
         from finding_event where finding_id = $1 order by id
         """,
         row["id"],
@@ -260,6 +288,7 @@ async def show(connection: Connection, key: str) -> tuple[Finding, Sequence[Even
             event["message"],
             _evidence(event["evidence"]),
             event["sweep_id"],
+            None if event["waiver"] is None else waiver_in(event["waiver"]),
         )
         for event in events
     ]
@@ -310,9 +339,12 @@ class Counts(msgspec.Struct, frozen=True):
     """Findings of one environment, counted."""
 
     open_by_severity: Mapping[Severity, int]
+    """Without the waived ones, as are the next two."""
     open_by_rule: Mapping[str, int]
     tokens_with_findings: int
     resolved_recently: int
+    waived_by_severity: Mapping[Severity, int] = {}
+    """Open ones that a waiver mutes."""
 
 
 async def counts(connection: Connection, resolved_since: datetime) -> Mapping[str, Counts]:
@@ -322,20 +354,25 @@ async def counts(connection: Connection, resolved_since: datetime) -> Mapping[st
         """
         select environment.name, f.rule_id, count(*) as findings
         from finding f join environment on environment.id = f.environment_id
-        where f.status = 'open' group by 1, 2
+        where f.status = 'open' and f.waiver is null group by 1, 2
         """
     ):
         by_rule.setdefault(row["name"], {})[row["rule_id"]] = row["findings"]
     by_severity = await count_open(connection)
+    waived = await count_waived(connection)
     return {
         row["name"]: Counts(
-            by_severity.get(row["name"], {}), by_rule.get(row["name"], {}), row["with_findings"], row["resolved"]
+            by_severity.get(row["name"], {}),
+            by_rule.get(row["name"], {}),
+            row["with_findings"],
+            row["resolved"],
+            waived.get(row["name"], {}),
         )
         for row in await connection.fetch(
             """
             select e.name,
                 (select count(distinct f.token_id) from finding f
-                 where f.status = 'open' and f.environment_id = e.id) as with_findings,
+                 where f.status = 'open' and f.waiver is null and f.environment_id = e.id) as with_findings,
                 (select count(*) from finding f
                  where f.status = 'resolved' and f.resolved_at >= $1 and f.environment_id = e.id) as resolved
             from environment e
@@ -346,13 +383,22 @@ async def counts(connection: Connection, resolved_since: datetime) -> Mapping[st
 
 
 async def count_open(connection: Connection) -> Mapping[str, Mapping[Severity, int]]:
-    """Return how many findings are open, by environment and severity; environments without any are left out."""
+    """Return how many findings are open and not waived, by environment and severity; those without any are left out."""
+    return await _count(connection, "f.waiver is null")
+
+
+async def count_waived(connection: Connection) -> Mapping[str, Mapping[Severity, int]]:
+    """Return how many open findings are waived, by environment and severity; environments without any are left out."""
+    return await _count(connection, "f.waiver is not null")
+
+
+async def _count(connection: Connection, condition: str) -> Mapping[str, Mapping[Severity, int]]:
     counts: dict[str, dict[Severity, int]] = {}
     for row in await connection.fetch(
-        """
+        f"""
         select environment.name, f.severity, count(*) as findings
         from finding f join environment on environment.id = f.environment_id
-        where f.status = 'open' group by 1, 2
+        where f.status = 'open' and {condition} group by 1, 2
         """
     ):
         counts.setdefault(row["name"], {})[Severity(row["severity"])] = row["findings"]
@@ -378,4 +424,5 @@ def _finding(row: Row) -> Finding:
         resolution=Resolution(row["resolution"]) if row["resolution"] else None,
         reopenings=row["reopenings"],
         is_stored=row["is_stored"],
+        waiver=None if row["waiver"] is None else waiver_in(row["waiver"]),
     )

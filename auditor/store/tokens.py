@@ -451,7 +451,7 @@ def _known(row: Row, at: datetime) -> KnownToken:
     previous = None if row["outcome"] is None else observation_of(row, row["evident_at"] or at)
     last_found = previous.metadata if previous else None
     if last_found is None and row["returned_id"] is not None:
-        last_found = _metadata_of(row)
+        last_found = metadata_of(row)
     return KnownToken(
         row["id"],
         row["label"],
@@ -474,7 +474,7 @@ def observation_of(row: Row, at: datetime, environment: str = "") -> Observation
         label=row["label"],
         at=at,
         outcome=outcome,
-        metadata=_metadata_of(row) if outcome is Outcome.FOUND else None,
+        metadata=metadata_of(row) if outcome is Outcome.FOUND else None,
         public_id=row["public_id"],
         locations=locations_of(row["places"]),
         tags=frozenset(row["tags"]),
@@ -483,7 +483,8 @@ def observation_of(row: Row, at: datetime, environment: str = "") -> Observation
     )
 
 
-def _metadata_of(row: Row) -> TokenMetadata:
+def metadata_of(row: Row) -> TokenMetadata:
+    """Return what the last lookup that found a token said, from its row of ``token``; ``returned_id`` must be there."""
     additional = row["additional_metadata"]
     return TokenMetadata(
         id=row["returned_id"],

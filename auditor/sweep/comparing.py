@@ -61,7 +61,7 @@ async def compare(
                 connection, sweep, environment, [(bearer, change) for bearer, _about, change in happened], now
             )
             await teller.put_into_outbox(connection, told, now)
-        teller.tell(told)
+        teller.tell(told, now)
 
     async for batch in said:
         moved, untouched = await _moved(connection, environment, judged, batch)
@@ -73,7 +73,7 @@ async def compare(
         for one in unsaid:
             resolution = ending(one)
             over.extend(
-                (one.bearer, _about(one.bearer, one.token, change.violation), change)
+                (one.bearer, about_of(one.bearer, one.token, change.violation), change)
                 for change in changes([one.finding], (), partial(_same, resolution))
             )
         if over:
@@ -112,13 +112,17 @@ async def _moved(
     ]
     tokens = await comparing.held(connection, [bearer for bearer, _change in happened if isinstance(bearer, int)])
     return [
-        (bearer, _about(bearer, tokens[bearer] if isinstance(bearer, int) else None, change.violation), change)
+        (bearer, about_of(bearer, tokens[bearer] if isinstance(bearer, int) else None, change.violation), change)
         for bearer, change in happened
     ], still_said
 
 
-def _about(bearer: Bearer, token: Held | None, violation: Violation) -> About:
+def about_of(bearer: Bearer, token: Held | None, violation: Violation) -> About:
+    """Return of whom a finding is: of a stored token, or of a subject that the violation's evidence describes."""
     if token is not None:
-        return About(token.label, token.name, token.owner, token.locations)
+        seen = None
+        if token.observation is not None and token.last_found is not None:
+            seen = token.observation, token.last_found
+        return About(token.label, token.name, token.owner, token.locations, seen)
     name, owner = violation.evidence.get("name"), violation.evidence.get("owner")
     return About(str(bearer), name if isinstance(name, str) else None, owner if isinstance(owner, str) else None, ())

@@ -86,7 +86,7 @@ class Recorder:
             await sweeps.count(connection, self._sweep, outcomes, reasons)
         # Only what was committed is counted and told.
         self._reasons = reasons
-        self._teller.tell(told)
+        self._teller.tell(told, now)
         return outcomes
 
     def _recorded(self, looked: Looked) -> Recorded:
@@ -160,4 +160,11 @@ class Recorder:
 
 def _about(label: str, entry: Recorded) -> About:
     token = entry.observation.metadata if entry.observation else None
-    return About(label, token.name if token else None, token.owner if token else None, entry.enrolment.locations)
+    last_found = token or (entry.known.last_found if entry.known else None)
+    return About(
+        label,
+        token.name if token else None,
+        token.owner if token else None,
+        entry.enrolment.locations,
+        (entry.observation, last_found) if entry.observation and last_found else None,
+    )

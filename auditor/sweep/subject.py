@@ -11,6 +11,7 @@ from auditor.model.lookup import Outcome
 from auditor.model.secret import Secret
 from auditor.model.sweep import SweepSummary
 from auditor.policy.engine import Policy
+from auditor.policy.waivers import WaiverEntry
 from auditor.sources.base import Source
 
 
@@ -30,6 +31,8 @@ class Subject:
     hooks: Mapping[str, Severity]
     """Hook → the severity from which it wants findings."""
     clock: Callable[[], datetime]
+    waivers: Sequence[WaiverEntry] = ()
+    """Those of files; further ones are in the database."""
 
 
 @dataclass(slots=True)

@@ -17,11 +17,13 @@ from auditor.model.lookup import Lookup, Outcome
 from auditor.model.secret import Secret
 from auditor.model.sweep import SweepStatus, SweepSummary
 from auditor.model.token import StoredToken
+from auditor.policy.waivers import Waivers
 from auditor.sources.base import Source
 from auditor.store import sweeps, tokens
 from auditor.store.connection import Connection, Pool
 from auditor.store.database import translated, until_lost
 from auditor.store.tokens import Enrolment, KnownToken
+from auditor.sweep import waiving
 from auditor.sweep.recorder import Looked, Recorder
 from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
 from auditor.sweep.telling import Teller
@@ -145,7 +147,8 @@ class _Sweep:
         )
         if subject.self_lookup:
             log.warning("self_lookup_enabled", environment=subject.name, effect="may move the token's lastUsedDate")
-        teller = Teller(subject)
+        waivers = await waiving.load(self._owner, subject)
+        teller = Teller(subject, waivers)
         recorder = Recorder(subject, self._environment, self._sweep, teller)
         with ungrouped():
             async with asyncio.TaskGroup() as stages:
@@ -156,10 +159,12 @@ class _Sweep:
                 await self._record(recorder)
                 watch.cancel()
                 guard.cancel()
-        return await self._close(recorder, teller)
+        return await self._close(recorder, teller, waivers)
 
-    async def _close(self, recorder: Recorder, teller: Teller) -> SweepSummary:
+    async def _close(self, recorder: Recorder, teller: Teller, waivers: Waivers) -> SweepSummary:
         now = self._subject.clock()
+        await waiving.settle(self._owner, teller, waivers, environment=self._environment, sweep=self._sweep, now=now)
+        await waiving.review(self._owner, self._subject, waivers, environment=self._environment, now=now)
         async with self._owner.transaction():
             removed = await tokens.settle_places(
                 self._owner, self._sweep, self._environment, unread_sources=list(self._source_problems), now=now
