@@ -6,13 +6,11 @@ from typing import Final
 
 import msgspec
 
-from auditor.model.history import State, Use
+from auditor.model.history import USES_SHOWN, State, Use
 from auditor.model.lookup import Outcome, TokenMetadata
 from auditor.store.connection import Connection
 
 STATES_READ: Final = 100
-"""Of a token at most: the most recent ones."""
-USES_READ: Final = 64
 """Of a token at most: the most recent ones."""
 
 _metadata: Final = msgspec.json.Decoder(TokenMetadata).decode
@@ -30,7 +28,7 @@ async def states(
         return {}
     for row in await connection.fetch(
         """
-        select c.token_id, c.at, c.outcome, c.state, c.misses
+        select c.token_id, c.at, c.outcome, c.state, c.misses, c.previous_at
         from unnest($1::bigint[]) as wanted (id)
         cross join lateral (
             select * from token_change where token_id = wanted.id and at >= coalesce(
@@ -52,6 +50,7 @@ async def states(
                 outcome,
                 _metadata(row["state"]) if outcome is Outcome.FOUND else None,
                 row["misses"],
+                row["previous_at"],
             )
         )
     return {token: tuple(seen) for token, seen in found.items()}
@@ -76,7 +75,7 @@ async def uses(
         order by u.token_id, u.observed_at
         """,
         tokens,
-        USES_READ,
+        USES_SHOWN,
         until,
     ):
         found.setdefault(row["token_id"], []).append(Use(row["observed_at"], row["used_at"], row["ip_address"]))

@@ -395,19 +395,23 @@ async def _update_known(connection: Connection, batch: Sequence[tuple[KnownToken
 
 
 async def _insert_changes(connection: Connection, sweep: int, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
-    changed = [(known.id, known.misses) for known, entry in batch if entry.is_changed]
+    changed = [
+        (known.id, known.misses, known.previous.at if known.previous else None)
+        for known, entry in batch
+        if entry.is_changed
+    ]
     if changed:
         await connection.execute(
             f"""
-            insert into token_change (token_id, at, sweep_id, outcome, misses, state)
-            select t.id, t.changed_at, $1, t.outcome, o.misses, {_STATE}
-            from unnest($2::bigint[], $3::integer[]) as o (id, misses) join token t on t.id = o.id
-            on conflict (token_id, at) do update set
-                outcome = excluded.outcome, misses = excluded.misses, state = excluded.state
+            insert into token_change (token_id, at, sweep_id, outcome, misses, previous_at, state)
+            select t.id, t.changed_at, $1, t.outcome, o.misses, o.previous_at, {_STATE}
+            from unnest($2::bigint[], $3::integer[], $4::timestamptz[]) as o (id, misses, previous_at)
+            join token t on t.id = o.id
+            on conflict (token_id, at) do update set outcome = excluded.outcome, misses = excluded.misses,
+                previous_at = excluded.previous_at, state = excluded.state
             """,
             sweep,
-            [number for number, _misses in changed],
-            [misses for _number, misses in changed],
+            *map(list, zip(*changed, strict=True)),
         )
 
 

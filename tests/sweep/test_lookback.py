@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,32 @@ async def test_missing_token_keeps_what_was_last_found_and_counts_its_misses(con
         (Outcome.FOUND, 2),
     ]
     assert past.misses == 0
+
+
+async def test_change_is_shown_with_the_lookup_that_still_saw_the_state_before(connection: Connection) -> None:
+    quiet, changed = found(NOW + DAY), found(NOW + 2 * DAY, name="b")
+    await saw(connection, found(), quiet, changed, found(NOW + 3 * DAY, name="b"))
+    past = await history(connection, missing(NOW + 4 * DAY))
+    assert [(state.at, state.previous_at) for state in past.states] == [(NOW, None), (NOW + 2 * DAY, NOW + DAY)]
+    await saw(connection, missing(NOW + 4 * DAY))
+    past = await history(connection, found(NOW + 5 * DAY))
+    assert (past.states[-1].at, past.states[-1].previous_at) == (NOW + 4 * DAY, NOW + 3 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("before", "fields"),
+    [
+        ({"last_used_date": None, "last_used_ip_address": None}, {"last_used_date": NOW}),
+        ({}, {"last_used_date": NOW - 2 * HOUR}),
+        ({}, {"last_used_date": NOW + DAY + HOUR}),
+    ],
+)
+async def test_late_first_use_and_impossible_dates_are_out_of_the_ordinary(
+    connection: Connection, before: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    await saw(connection, found(**before), found(NOW + DAY, **fields))
+    past = await history(connection, found(NOW + DAY + 2 * HOUR, **fields))
+    assert past.uses[-1].used_at == fields["last_used_date"]
 
 
 async def test_ordinary_uses_are_not_read(connection: Connection) -> None:
