@@ -15,7 +15,7 @@ from auditor.config.load import Config
 from auditor.credentials.reference import Resolver
 from auditor.dynatrace.client import Client
 from auditor.policy.engine import Policy
-from auditor.policy.registry import rules
+from auditor.policy.registry import rules_of
 from auditor.sources.base import Source, Surroundings
 from auditor.store.connection import Pool
 from auditor.store.vault import Vault, open_vault
@@ -51,7 +51,12 @@ class Assembly:
             client=self.clients[name],
             sources=[source for source in self.sources if not source.environments() or name in source.environments()],
             environments=frozenset(self.config.document.environments),
-            policy=Policy(stack.document, list(rules().values()), feeds=feeds, environment_kind=environment.kind),
+            policy=Policy(
+                stack.document,
+                list(rules_of(stack.document).values()),
+                feeds=feeds,
+                environment_kind=environment.kind,
+            ),
             self_lookup=environment.self_lookup,
             fingerprint=self.vault.fingerprint,
             hooks={hook: settings.min_severity for hook, (_kind, settings) in self.config.hooks.items()},

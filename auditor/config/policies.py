@@ -25,8 +25,8 @@ _MERGED_DEPTH: Final = 3
 class Layers:
     """Policy files laid over one another: the last that holds a key has the last word on it."""
 
-    def __init__(self, layers: Sequence[Document]) -> None:
-        self._last_first = layers[::-1]
+    def __init__(self, layers: Sequence[Document], written_rules: Sequence[Mapping[int, int]]) -> None:
+        self._last_first = list(zip(layers, written_rules, strict=True))[::-1]
 
     def has(self, path: KeyPath) -> bool:
         """Whether any of the files holds this key."""
@@ -35,19 +35,28 @@ class Layers:
     def place(self, path: KeyPath) -> str | None:
         """Return file and line of the last word on a key; None where no file holds it, so that its default stands."""
         replaced_whole = path[:_MERGED_DEPTH]
-        holder = self._holder(replaced_whole)
-        return holder.place(path) if holder is not None and holder.has(path) else None
+        found = self._holder(replaced_whole)
+        if found is None:
+            return None
+        holder, positions = found
+        own = _own_path(path, positions)
+        return holder.place(own) if own is not None and holder.has(own) else None
 
     def problem(self, path: KeyPath, message: str) -> Problem:
         """Return a problem with a key of the policy, or with one that is missing."""
         for end in range(len(path), 0, -1):
-            holder = self._holder(path[:end])
-            if holder is not None:
-                return holder.problem(path, message)
-        return self._last_first[0].problem(path, message)
+            found = self._holder(path[:end])
+            if found is not None:
+                holder, positions = found
+                return holder.problem(_own_path(path, positions) or path, message)
+        return self._last_first[0][0].problem(path, message)
 
-    def _holder(self, path: KeyPath) -> Document | None:
-        return next((layer for layer in self._last_first if layer.has(path)), None)
+    def _holder(self, path: KeyPath) -> tuple[Document, Mapping[int, int]] | None:
+        for layer, positions in self._last_first:
+            own = _own_path(path, positions)
+            if own is not None and layer.has(own):
+                return layer, positions
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +174,11 @@ def _stack(paths: tuple[Path, ...], layers: Sequence[Document], problems: list[P
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = _laid_over(merged, _with_feeds_from(layer, paths[0].parent))
-    written = Layers(layers)
+    written_rules, positions = _written_rules(layers)
+    misplaced = [layer.values["rule"] for layer in layers if not isinstance(layer.values.get("rule", []), list)]
+    if written_rules or misplaced:
+        merged["rule"] = misplaced[0] if misplaced else written_rules
+    written = Layers(layers, positions)
     try:
         document = PolicyDocument.model_validate(merged)
     except ValidationError as error:
@@ -185,6 +198,41 @@ def _with_feeds_from(layer: Document, directory: Path) -> Mapping[str, Any]:
         for name, path in feeds.items()
     }
     return {**layer.values, "feeds": moved}
+
+
+def _written_rules(layers: Sequence[Document]) -> tuple[list[Any], list[dict[int, int]]]:
+    """Lay ``[[rule]]`` tables of one id over one another, key by key, in the order in which the ids come.
+
+    Returns for each layer, too, which of its tables became a part of which: position in the whole → its own. Of tables
+    of one id in one file only the first is merged, and the others stay, so that the check finds them.
+    """
+    whole: list[Any] = []
+    by_id: dict[str, int] = {}
+    positions: list[dict[int, int]] = []
+    for layer in layers:
+        own: dict[int, int] = {}
+        tables = layer.values.get("rule")
+        for position, table in enumerate(tables if isinstance(tables, list) else ()):
+            rule_id = table.get("id") if isinstance(table, Mapping) else None
+            target = by_id.get(rule_id) if isinstance(rule_id, str) else None
+            if target is None or target in own:
+                target = len(whole)
+                whole.append(table)
+                if isinstance(rule_id, str):
+                    by_id.setdefault(rule_id, target)
+            else:
+                whole[target] = {**whole[target], **table}
+            own[target] = position
+        positions.append(own)
+    return whole, positions
+
+
+def _own_path(path: KeyPath, positions: Mapping[int, int]) -> KeyPath | None:
+    """Return what a key of the whole is called in one of its files; None where that has no such ``[[rule]]`` table."""
+    if len(path) < 2 or path[0] != "rule" or not isinstance(path[1], int):
+        return path
+    own = positions.get(path[1])
+    return None if own is None else ("rule", own, *path[2:])
 
 
 def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any], depth: int = 1) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from auditor.alerts.base import HookKind
 from auditor.config.document import AuditorDocument
 from auditor.policy.document import PolicyDocument, RuleSettings
 from auditor.policy.registry import SHIPPED as RULES
+from auditor.policy.written.document import WrittenRule
 from auditor.sources import registry as sources
 from auditor.sources.base import SourceKind
 
@@ -46,10 +47,11 @@ def auditor_schema() -> str:
 
 def policy_schema() -> str:
     """Return the schema of a policy file, as the text of a file; any key may be left to the file that it lies over."""
-    parts: list[type[BaseModel]] = [RuleSettings, *(rule.params for rule in RULES)]
+    parts: list[type[BaseModel]] = [RuleSettings, WrittenRule, *(rule.params for rule in RULES)]
     references, definitions = _definitions([PolicyDocument, *parts])
     schema = definitions.pop(_name(references[PolicyDocument]))
     del schema["required"]
+    definitions[_name(references[WrittenRule])]["required"] = ["id"]
     settings = definitions[_name(references[RuleSettings])]["properties"]
     schema["properties"]["rules"] |= {
         "additionalProperties": False,

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from auditor.model.finding import Severity
 from auditor.policy.base import Params, Rule
@@ -43,6 +43,12 @@ class FeedPaths(BaseModel):
     """CSV ``token,confirmed_at``, the token as its public id."""
 
 
+def _tables(value: object) -> object:
+    if isinstance(value, Mapping):
+        raise ValueError("is a list of tables; write [[rule]], with two brackets, above each rule")
+    return value
+
+
 class PolicyDocument(BaseModel):
     """A policy file, or several laid over one another. Rules that it does not name apply with their defaults."""
 
@@ -58,8 +64,10 @@ class PolicyDocument(BaseModel):
     """What waivers may be."""
     rules: Mapping[str, RuleSettings] = {}
     """One table a rule, by its id. A rule that has none applies with its defaults."""
-    rule: tuple[WrittenRule, ...] = ()
-    """Rules of your own."""
+    rule: Annotated[
+        tuple[WrittenRule, ...], BeforeValidator(_tables, json_schema_input_type=tuple[WrittenRule, ...])
+    ] = ()
+    """Rules of your own, each a `[[rule]]` table; see docs/writing-rules.md."""
 
     @property
     def content(self) -> bytes:

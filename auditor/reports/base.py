@@ -8,6 +8,7 @@ import msgspec
 
 from auditor.model.finding import Finding, Severity
 from auditor.model.sweep import RuleState, SweepSummary
+from auditor.policy.base import Rule
 
 
 class RulePosture(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +70,8 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     policy_digest: str
     resolved_since_days: int
     """Findings resolved within so many days are listed beside the open ones."""
+    written: Mapping[str, Rule] = {}
+    """Rules that the applied policies write, by id, beside those of the catalogue."""
 
 
 Findings = Callable[[], AsyncGenerator[Sequence[Finding], None]]

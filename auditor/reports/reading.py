@@ -1,11 +1,16 @@
 """Fills a report from the database, in one snapshot."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 
+from pydantic import ValidationError
+
 from auditor import __version__
+from auditor.policy.base import Rule
 from auditor.policy.registry import rules
+from auditor.policy.written.document import WrittenRule
+from auditor.policy.written.rules import made_of
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData, RulePosture
 from auditor.store import findings, posture
 from auditor.store.connection import Pool
@@ -35,11 +40,17 @@ async def snapshot(
             key=lambda state: state.last_finished.id if state.last_finished else 0,
             default=None,
         )
+        written = _written_in(states)
         data = ReportData(
             made_at=now,
             version=__version__,
             environments=[_posture(state, counted.get(state.name, _NOTHING)) for state in states],
-            rules=[rule for state in states for rule in _rules(state, counted.get(state.name, _NOTHING))],
+            rules=[
+                rule
+                for state in states
+                for rule in _rules(state, counted.get(state.name, _NOTHING), {**rules(), **written})
+            ],
+            written=written,
             policy_name=latest.policy_name if latest else "",
             policy_digest=latest.last_finished.policy_digest if latest and latest.last_finished else "",
             resolved_since_days=resolved_days,
@@ -61,12 +72,23 @@ def _posture(state: EnvironmentState, counts: Counts) -> EnvironmentPosture:
     )
 
 
-def _rules(state: EnvironmentState, counts: Counts) -> Sequence[RulePosture]:
+def _written_in(states: Sequence[EnvironmentState]) -> Mapping[str, Rule]:
+    """Return the rules that the applied policies write, by id; where two differ, that of the latest sweep."""
+    tables: dict[str, WrittenRule] = {}
+    for state in sorted(states, key=lambda state: state.last_finished.id if state.last_finished else 0):
+        for table in state.written_rules:
+            with suppress(ValidationError):  # of a policy that another version applied: its findings keep their words
+                rule = WrittenRule.model_validate(table)
+                tables[rule.id] = rule
+    return made_of(list(tables.values()))
+
+
+def _rules(state: EnvironmentState, counts: Counts, catalogue: Mapping[str, Rule]) -> Sequence[RulePosture]:
     return [
         RulePosture(
             environment=state.name,
             rule_id=rule_id,
-            title=rules()[rule_id].title if rule_id in rules() else rule_id,
+            title=catalogue[rule_id].title if rule_id in catalogue else rule_id,
             state=standing.state,
             reason=standing.reason,
             open_findings=counts.open_by_rule.get(rule_id, 0),

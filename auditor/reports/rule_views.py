@@ -5,6 +5,7 @@ from collections.abc import Container, Sequence
 import msgspec
 
 from auditor.model.sweep import RuleState
+from auditor.policy.base import Rule
 from auditor.policy.controls import CONTROLS
 from auditor.policy.registry import rules as catalogue
 from auditor.reports.base import ReportData, RulePosture
@@ -42,13 +43,13 @@ def rule_views(data: ReportData) -> list[RuleView]:
     for posture in data.rules:
         postures.setdefault(posture.rule_id, []).append(posture)
     swept = {posture.environment for posture in swept_rules(data)}
-    order = {rule_id: position for position, rule_id in enumerate(catalogue())}
+    known = {**catalogue(), **data.written}
+    order = {rule_id: position for position, rule_id in enumerate(known)}
     ids = sorted(postures, key=lambda rule_id: order.get(rule_id, len(order)))
-    return [_view(rule_id, postures[rule_id], swept) for rule_id in ids]
+    return [_view(rule_id, known.get(rule_id), postures[rule_id], swept) for rule_id in ids]
 
 
-def _view(rule_id: str, postures: Sequence[RulePosture], swept: Container[str]) -> RuleView:
-    rule = catalogue().get(rule_id)
+def _view(rule_id: str, rule: Rule | None, postures: Sequence[RulePosture], swept: Container[str]) -> RuleView:
     return RuleView(
         id=rule_id,
         title=rule.title if rule else postures[0].title,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -27,6 +28,8 @@ class EnvironmentState(msgspec.Struct, frozen=True, kw_only=True):
     """Of the policy that the last finished sweep applied; empty before the first."""
     rules: Mapping[str, RuleStanding]
     """What that policy made of each rule here."""
+    written_rules: Sequence[Any] = ()
+    """The ``[[rule]]`` tables of that policy, as it was recorded."""
 
 
 async def environments(connection: Connection) -> Sequence[EnvironmentState]:
@@ -36,6 +39,7 @@ async def environments(connection: Connection) -> Sequence[EnvironmentState]:
         for row in await connection.fetch(
             f"""
             select distinct on (sweep.environment_id) {SUMMARY_COLUMNS}, policy.document->>'name' as policy_name,
+                policy.document->'rule' as written_rules,
                 sweep.rules
             from sweep
             join environment on environment.id = sweep.environment_id
@@ -72,4 +76,5 @@ def _state(row: Row, last: Row | None) -> EnvironmentState:
         unknown_tokens=row["unknown_tokens"],
         policy_name=last["policy_name"] if last else "",
         rules=msgspec.json.decode(last["rules"], type=dict[str, RuleStanding]) if last else {},
+        written_rules=msgspec.json.decode(last["written_rules"]) if last and last["written_rules"] else (),
     )

@@ -1,10 +1,11 @@
 """Evaluates a batch of lookups and writes it whole: observations, findings, alerts and the account, or nothing."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
+import structlog
 
 from auditor.model.finding import Alert, Resolution, Severity
 from auditor.model.history import History
@@ -30,6 +31,9 @@ MISSES_THAT_END_FINDINGS = 2
 """A token's findings end when so many evident lookups running say that it does not exist."""
 
 
+log = structlog.get_logger(__name__)
+
+
 class Looked(msgspec.Struct, frozen=True, gc=False):
     """A token whose lookup ended."""
 
@@ -50,6 +54,10 @@ class Recorder:
         self._sweep = sweep
         self._lookback = subject.policy.lookback
         self._reasons: Counter[str] = Counter()
+        self._undecided: Counter[str] = Counter()
+        """Rules that could not tell of a token, with how many tokens."""
+        self._undecided_because: Mapping[str, str] = {}
+        """Of each, why it could not tell of the first."""
 
     async def record(self, connection: Connection, batch: Sequence[Looked]) -> Counter[Outcome]:
         """Write a batch in one transaction, then log its transitions; return how its lookups ended."""
@@ -67,12 +75,13 @@ class Recorder:
             for looked in batch
             if looked.lookup.metadata is None and not looked.lookup.outcome.is_evidence
         )
+        undecided: list[Mapping[str, str]] = []
         async with connection.transaction():
             identities = await tokens.record(connection, self._sweep, self._environment, recorded)
             happened = [
                 (number, _about(label, entry), change)
                 for (number, label), entry, history in zip(identities, recorded, past, strict=True)
-                for change in self._changes(entry, history, known.get(number, ()), now)
+                for change in self._changes(entry, history, known.get(number, ()), now, undecided)
             ]
             told = [(about, change) for _number, about, change in happened]
             await findings.apply(
@@ -86,8 +95,22 @@ class Recorder:
             await sweeps.count(connection, self._sweep, outcomes, reasons)
         # Only what was committed is counted and told.
         self._reasons = reasons
+        for unassessed in undecided:
+            self._undecided.update(unassessed.keys())
+            self._undecided_because = {**unassessed, **self._undecided_because}
         self._teller.tell(told, now)
         return outcomes
+
+    def tell_undecided(self) -> None:
+        """Log once for each rule that could not tell of some tokens, which it thereby neither passed nor accused."""
+        for rule_id, count in sorted(self._undecided.items()):
+            log.warning(
+                "rule_undecided",
+                environment=self._subject.name,
+                rule=rule_id,
+                tokens=count,
+                reason=self._undecided_because[rule_id],
+            )
 
     def _recorded(self, looked: Looked) -> Recorded:
         enrolment, known, lookup = looked.enrolment, looked.known, looked.lookup
@@ -119,16 +142,26 @@ class Recorder:
         )
 
     def _changes(
-        self, entry: Recorded, history: History, known: Sequence[KnownFinding], now: datetime
+        self,
+        entry: Recorded,
+        history: History,
+        known: Sequence[KnownFinding],
+        now: datetime,
+        undecided: list[Mapping[str, str]],
     ) -> Sequence[Change]:
-        """Decide what becomes of a token's findings; a lookup without evidence changes none."""
+        """Decide what becomes of a token's findings; a lookup without evidence changes none.
+
+        Adds to ``undecided`` the rules that could not tell, with their reasons.
+        """
         observation = entry.observation
         if observation is None:
             return ()
         policy = self._subject.policy
-        violations = policy.evaluate(observation, history, now)
+        violations, unassessed = policy.assess(observation, history, now)
+        if unassessed:
+            undecided.append(unassessed)
         if observation.outcome is Outcome.FOUND:
-            return changes(known, violations, lambda rule_id: policy.verdict(rule_id, observation))
+            return changes(known, violations, lambda rule_id: policy.verdict(rule_id, observation, unassessed))
         is_gone = history.misses + 1 >= MISSES_THAT_END_FINDINGS
         return changes(known, violations, lambda _rule_id: Resolution.MISSING if is_gone else None)
 

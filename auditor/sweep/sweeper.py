@@ -179,6 +179,7 @@ class _Sweep:
                 now=now,
             )
             await recorder.announce_end(self._owner, summary, self._stopped)
+        recorder.tell_undecided()
         self._telemetry.swept(summary)
         level = log.info if summary.status is SweepStatus.COMPLETE else log.warning
         level(

@@ -13,7 +13,7 @@ from auditor.model.lookup import Observation, TokenMetadata
 from auditor.model.token import Location
 from auditor.model.waiver import Waiver
 from auditor.policy.lifecycle import Change
-from auditor.policy.registry import rules
+from auditor.policy.registry import rules_of
 from auditor.policy.waivers import NO_WAIVERS, FindingId, View, Waivers, end_of, is_muted, waived_after
 from auditor.store import findings, outbox
 from auditor.store.connection import Connection
@@ -47,6 +47,7 @@ class Teller:
 
     def __init__(self, subject: Subject, waivers: Waivers = NO_WAIVERS) -> None:
         self._environment = subject.name
+        self._rules = rules_of(subject.policy.document)
         self._risk = subject.policy.document.risk
         self._waivers = waivers
         self._hooks = subject.hooks
@@ -91,7 +92,7 @@ class Teller:
     def _alert(self, about: About, change: Change, transition: Transition, now: datetime) -> Alert:
         violation = change.violation
         is_lapse = transition is Transition.LAPSED and change.waiver is not None
-        rule = rules().get(violation.rule_id)
+        rule = self._rules.get(violation.rule_id)
         data: dict[str, Any] = {
             "key": findings.key_of(self._environment, about.label, violation.rule_id, violation.discriminator),
             "environment": self._environment,

@@ -61,7 +61,7 @@ Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class GivenToken(_Table):
-    """What the API says of the token of a test; a field that is left out is null, as where the API leaves it out."""
+    """What the API says of the token of a test; a field that is left out has no value."""
 
     id: str = "dt0c01.ST2EY72KQINMH574WMNVI7YN"
     """The token identifier ``prefix.public``."""
@@ -129,7 +129,7 @@ class RuleTest(_Table):
     now: Instant | None = None
     """The instant to judge at; must be given where the rule uses ``now``."""
     expect: Literal["violation", "none", "not assessed"]
-    """What the rule must say. ``not assessed``: its condition has no answer, as where it adds to a null instant."""
+    """What the rule must say. ``not assessed``: its condition has no answer, as where it reckons with a date that the token lacks."""
     severity: Severity | None = None
     """The severity that the violation must have; left out: any."""
     message: str | None = None
