@@ -18,7 +18,7 @@ from auditor.model.secret import Secret
 from auditor.simulator import Capacity, Fault, Faults, Plan
 from auditor.store import embedded
 from auditor.store.connection import Pool
-from tests.daemon.stage import CONFIGURATION, manager, running, site, until
+from tests.daemon.stage import CONFIGURATION, Running, manager, running, site, until
 
 ONCE = CONFIGURATION.replace('every = "1s"', 'every = "300d"')
 """A schedule whose last slot is caught up at the start, and whose next is far away."""
@@ -140,6 +140,47 @@ async def test_reload_of_a_wrong_configuration_changes_nothing_and_says_what_is_
         assert failed["place"].endswith("environments.prod.token")
         await service.until("sweep_finished", len(service.said("sweep_finished")) + 1, status="complete")
         assert await service.stop() == 0
+
+
+async def swept_anew(service: Running) -> None:
+    """Wait for a sweep that began after now: the first to end may have begun before."""
+    await service.until("sweep_finished", len(service.said("sweep_finished")) + 2)
+
+
+async def test_reload_of_a_wrong_policy_keeps_the_last_good_one_and_says_everything_that_is_wrong(
+    tmp_path: Path, database_url: Secret, database: Pool
+) -> None:
+    policy = tmp_path / "policy.toml"
+    open_findings = "select count(*) from finding where status = 'open' and rule_id = 'DT-EXP-01'"
+    switched_off = 'name = "next"\n[rules."DT-EXP-01"]\nenabled = false\n'
+    with manager(str(tmp_path / "notify")) as manages:
+        async with site(tmp_path, database_url) as here, running(here, NOTIFY_SOCKET=manages.address) as service:
+            await service.until("sweep_finished", status="complete")
+            policy.write_text(switched_off + '[rules."DT-EXP-1"]\n[rules."DT-STA-01"]\ndays = 0\n')
+            service.signal(signal.SIGHUP)
+            await service.until("reload_failed", 2)
+            assert {event["place"]: event["problem"] for event in service.said("reload_failed")} == {
+                f"{policy}:4": 'rules.DT-EXP-1: unknown rule; did you mean "DT-EXP-01"?',
+                f"{policy}:6": "rules.DT-STA-01.days: must be greater than or equal to 1 (got 0)",
+            }
+            assert {event["effect"] for event in service.said("reload_failed")} == {"nothing has changed"}
+            assert {event["level"] for event in service.said("reload_failed")} == {"error"}
+            await swept_anew(service)
+            assert await value(database, open_findings) == 3
+            policy.unlink()
+            service.signal(signal.SIGHUP)
+            failed = await service.until("reload_failed", 3)
+            assert failed["place"] == str(policy)
+            await swept_anew(service)
+            assert await value(database, open_findings) == 3
+            policy.write_text(switched_off)
+            service.signal(signal.SIGHUP)
+            await service.until("configuration_reloaded")
+            await swept_anew(service)
+            assert await value(database, open_findings) == 0
+            assert await service.stop() == 0
+    statuses = [message["STATUS"] for message in manages.heard if "STATUS" in message]
+    assert statuses.count("the last reload failed and changed nothing; see the log") == 2
 
 
 async def test_reload_leaves_what_needs_a_restart_as_it_is_and_says_so_every_time(
