@@ -5,11 +5,15 @@ from datetime import timedelta
 
 import msgspec
 
+from auditor.cli.revoking import reasons, style_of
 from auditor.cli.session import Session, now, require_known, run_loop
 from auditor.cli.showing import cell, console, is_text, print_json, print_table, severity, text
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.finding import Finding, Severity
-from auditor.policy.registry import rules as catalogue
+from auditor.policy.base import Rule
+from auditor.policy.registry import rules_of
+from auditor.policy.revocation import Judgement
+from auditor.reports.verdicts import MEANINGS, verdict_on
 from auditor.store import findings as store
 from auditor.store.findings import Event, Filter
 
@@ -74,25 +78,30 @@ def show(session: Session, key: str, *, as_json: bool) -> int:
     found = run_loop(_show(session, key))
     if found is None:
         raise ConfigError(Problem(f"finding {key}", "no such finding; auditor findings --json lists their keys"))
-    finding, events = found
+    finding, events, verdict, rule = found
     if as_json:
-        print_json({"finding": finding, "history": events})
+        print_json({"finding": finding, "history": events, "verdict": verdict})
     else:
-        _describe(finding, events)
+        _describe(finding, events, verdict, rule)
     return 0
 
 
-async def _show(session: Session, key: str) -> tuple[Finding, Sequence[Event]] | None:
+async def _show(session: Session, key: str) -> tuple[Finding, Sequence[Event], Judgement | None, Rule | None] | None:
     config = session.load()
     if not is_text(key):
         return None
     async with session.database(config) as pool, pool.acquire() as connection:
-        return await store.show(connection, key)
+        shown = await store.show(connection, key)
+        if shown is None:
+            return None
+        finding, events = shown
+        stack = config.policies.by_environment.get(finding.environment, config.policies.common)
+        rule = rules_of(stack.document).get(finding.rule_id)
+        return finding, events, await verdict_on(connection, finding.environment, finding.label, now()), rule
 
 
-def _describe(finding: Finding, events: Sequence[Event]) -> None:
+def _describe(finding: Finding, events: Sequence[Event], verdict: Judgement | None, rule: Rule | None) -> None:
     out = console()
-    rule = catalogue().get(finding.rule_id)
     out.print(text(finding.key, "bold"))
     facts = (
         ("Severity", severity(finding.severity.value)),
@@ -111,6 +120,12 @@ def _describe(finding: Finding, events: Sequence[Event]) -> None:
         out.print(text(f"  {name:<13}", "dim"), value)
     if rule:
         out.print(f"\n{rule.rationale}\n\nWhat to do: {rule.remediation}")
+    if verdict is not None:
+        out.print()
+        out.print(text("Revoke it? ", "bold"), text(verdict.verdict, style_of(verdict.verdict)), sep="", end="")
+        out.print(f": {MEANINGS[verdict.verdict]}")
+        for line in reasons(verdict):
+            out.print(text(f"  {line}"))
     out.print()
     out.print(text("History", "bold"))
     for event in events:

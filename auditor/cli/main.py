@@ -28,7 +28,11 @@ app = typer.Typer(
 tokens_app = typer.Typer(help="Keep tokens in the encrypted store.", no_args_is_help=True)
 findings_app = typer.Typer(help="List findings, or show one with its history.")
 app.add_typer(tokens_app, name="tokens")
+policy_app = typer.Typer(
+    help="See what the policy makes of a token, or what a draft of it would change.", no_args_is_help=True
+)
 app.add_typer(findings_app, name="findings")
+app.add_typer(policy_app, name="policy")
 
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -43,6 +47,17 @@ class SeverityName(StrEnum):
     MEDIUM = "medium"
     HIGH = "high"
     CRITICAL = "critical"
+
+
+class VerdictName(StrEnum):
+    """Verdicts on revoking a token as the command line takes them."""
+
+    SAFE = "safe"
+    LIKELY_SAFE = "likely_safe"
+    RISKY = "risky"
+    DO_NOT_REVOKE = "do_not_revoke"
+    GONE = "gone"
+    UNKNOWN = "unknown"
 
 
 class _Options:
@@ -194,6 +209,31 @@ def show_finding(
 
 
 @app.command()
+def revocable(
+    token: Annotated[str | None, typer.Argument(help="Only this token, by its public id.")] = None,
+    environment: Annotated[list[str] | None, typer.Option("--environment", "-e", help="Only this environment.")] = None,
+    verdict: Annotated[
+        list[VerdictName] | None, typer.Option(help="Tokens of this verdict, in place of safe and likely_safe.")
+    ] = None,
+    all_verdicts: Annotated[bool, typer.Option("--all", help="Tokens of every verdict.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the tokens that can be revoked without breaking anything, with the evidence for it."""
+    from auditor.cli import revoking
+
+    _finish(
+        revoking.revocable(
+            _session(),
+            token,
+            environments=environment or [],
+            verdicts=[one.value for one in verdict or []],
+            all_verdicts=all_verdicts,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
 def report(
     report_format: Annotated[str, typer.Option("--format", "-f", help="html, json, csv or csv-coverage.")] = "html",
     output: Annotated[
@@ -208,6 +248,43 @@ def report(
     from auditor.cli import reporting
 
     _finish(reporting.report(_session(), report_format, output, environment or [], resolved_days))
+
+
+@policy_app.command("explain")
+def explain_token(
+    token: Annotated[str, typer.Argument(help="The token's public id or label, or the key of one of its findings.")],
+    environment: Annotated[list[str] | None, typer.Option("--environment", "-e", help="Only this environment.")] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="Only this rule.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show for each rule whether it applies to a token, with which parameters from where, and why it fired or not."""
+    from auditor.cli import policies
+
+    _finish(policies.explain(_session(), token, environment or [], rule or [], as_json=as_json))
+
+
+@policy_app.command("diff")
+def diff_policy(
+    draft: Annotated[Path, typer.Argument(help="A policy file, laid over those of all environments.")],
+    instead_of: Annotated[
+        Path | None, typer.Option(help="The policy file that the draft takes the place of, wherever that stands.")
+    ] = None,
+    as_of: Annotated[
+        list[str] | None,
+        typer.Option(help="Judge tokens also as they were at the end of this past day (UTC), or at this instant."),
+    ] = None,
+    environment: Annotated[list[str] | None, typer.Option("--environment", "-e", help="Only this environment.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Show so many findings, the worst.")] = 50,
+    everything: Annotated[bool, typer.Option("--all", help="Show every finding that would differ.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Replay a draft of a policy over what sweeps have stored: the findings it would add, drop and re-grade."""
+    from auditor.cli import back_testing
+
+    question = back_testing.Question(
+        draft, instead_of, as_of or [], environment or [], limit=None if everything else limit
+    )
+    _finish(back_testing.diff(_session(), question, as_json=as_json))
 
 
 @tokens_app.command("import")

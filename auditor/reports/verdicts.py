@@ -33,4 +33,12 @@ async def judgements(
         yield [judge(record, graded.get(record.environment, _UNGRADED), now) for record in batch]
 
 
+async def verdict_on(connection: Connection, environment: str, label: str, now: datetime) -> Judgement | None:
+    """Return the verdict on one token; None where there is no such token."""
+    wanted = Filter(environments=(environment,), label=label)
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        found = [judgement async for batch in judgements(connection, wanted, now) for judgement in batch]
+    return found[0] if found else None
+
+
 _UNGRADED: Final = RiskSettings()
