@@ -1,5 +1,6 @@
 """``auditor rules``: lists the catalogue, or explains one rule."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 
 from auditor.cli.session import Session
@@ -10,11 +11,15 @@ from auditor.policy.base import Rule
 from auditor.policy.controls import CONTROLS
 from auditor.policy.registry import rules as catalogue
 from auditor.policy.sampling import example_of
+from auditor.policy.written.rules import made_of
 
 
-def rules(_session: Session, rule_id: str | None, *, as_json: bool) -> int:
-    """List every rule, or explain one; raises ``ConfigError`` for an id that is none."""
-    known = catalogue()
+def rules(session: Session, rule_id: str | None, *, as_json: bool) -> int:
+    """List every rule, or explain one; raises ``ConfigError`` for an id that is none.
+
+    Where there is a sound configuration, the rules that its policies write are among them.
+    """
+    known = {**catalogue(), **_written(session)}
     if rule_id is None:
         if as_json:
             print_json([_as_json(rule) for rule in known.values()])
@@ -33,6 +38,22 @@ def rules(_session: Session, rule_id: str | None, *, as_json: bool) -> int:
     else:
         _explain(rule)
     return 0
+
+
+def _written(session: Session) -> Mapping[str, Rule]:
+    """Return the rules that policies write, each as the first policy has it that does."""
+    if not session.path.exists():
+        return {}
+    try:
+        policies = session.load().policies
+    except ConfigError:
+        console(errors=True).print(
+            text(f"{session.path} is not sound, so the rules that its policies write are not here; see auditor check")
+        )
+        return {}
+    documents = [stack.document for stack in (policies.common, *policies.by_environment.values())]
+    tables = {table.id: table for document in reversed(documents) for table in document.rule}
+    return dict(sorted(made_of(list(tables.values())).items()))
 
 
 def _as_json(rule: Rule) -> dict[str, object]:
@@ -80,5 +101,6 @@ def _explain(rule: Rule) -> None:
     out.print(text("Controls", "bold"))
     for framework, ids in rule.controls.items():
         for control in ids:
-            out.print(f"  {framework.value}: {control} {CONTROLS[framework][control]}")
-    out.print("\nThat the rule serves these controls is the project's judgement.")
+            out.print(f"  {framework.value}: {control} {CONTROLS[framework].get(control, '')}".rstrip())
+    whose = "the project's" if rule.id in catalogue() else "your policy's"
+    out.print(f"\nThat the rule serves these controls is {whose} judgement.")

@@ -174,9 +174,7 @@ class Policy:
         """Whether a rule that is assessed is applied to a token."""
         return self._by_id[rule_id].selects(observation, token, self._tier_of(token.scopes))
 
-    def verdict(
-        self, rule_id: str, observation: Observation, unassessed: Collection[str] = ()
-    ) -> Resolution | None:
+    def verdict(self, rule_id: str, observation: Observation, unassessed: Collection[str] = ()) -> Resolution | None:
         """Return how an open finding of a rule that did not fire on this observation ends; None: it stays open.
 
         By policy where the rule is disabled, gone from the catalogue or not applied to this token; by evidence where

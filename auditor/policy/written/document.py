@@ -129,7 +129,7 @@ class RuleTest(_Table):
     now: Instant | None = None
     """The instant to judge at; must be given where the rule uses ``now``."""
     expect: Literal["violation", "none", "not assessed"]
-    """What the rule must say. ``not assessed``: its condition has no answer, as where it reckons with a date that the token lacks."""
+    """What the rule must say. ``not assessed``: it cannot tell, as where it counts from a date that is not there."""
     severity: Severity | None = None
     """The severity that the violation must have; left out: any."""
     message: str | None = None

@@ -23,7 +23,7 @@ def check_message(template: str) -> list[str]:
         parts = list(Formatter().parse(template))
     except ValueError as error:
         return [f"{error}; write {{{{ and }}}} for the signs themselves"]
-    problems = []
+    problems: list[str] = []
     for _before, name, specification, conversion in parts:
         if name is None:
             continue

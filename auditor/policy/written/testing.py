@@ -28,9 +28,7 @@ def failures(document: PolicyDocument, table: WrittenRule, *, uses_now: bool) ->
         if uses_now and test.now is None:
             yield position, "now", "is missing; the rule uses it, so say at which instant to judge"
             continue
-        policy = Policy(
-            alone, list(made_of([applied]).values()), feeds=Feeds(), environment_kind=test.environment.kind
-        )
+        policy = Policy(alone, list(made_of([applied]).values()), feeds=Feeds(), environment_kind=test.environment.kind)
         for key, problem in _failures_of(test, _assessed(policy, test), table.id):
             called = f' ("{test.name}")' if test.name else ""
             yield position, key, f"{problem}{called}"
