@@ -78,6 +78,7 @@ def _rows(reader: "csv.DictReader[str]", key: str, value: str) -> Iterator[tuple
             continue
         try:
             instant = datetime.fromisoformat(at)
-        except ValueError:
+            in_utc = instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
             raise _BadRow(reader.line_num, f"{value} must be an ISO 8601 date or instant, such as 2026-03-31") from None
-        yield name, instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+        yield name, in_utc

@@ -39,6 +39,7 @@ def test_leavers_have_left_at_an_instant(tmp_path: Path) -> None:
         "svc": datetime(2026, 3, 31, 10, tzinfo=UTC),
         "x": datetime(2026, 4, 1, tzinfo=UTC),
     }
+    assert {at.tzinfo for at in feeds.leavers.values()} == {UTC}, "messages show the day in UTC"
 
 
 def test_attestations_keep_the_tokens_as_they_are_written(tmp_path: Path) -> None:
@@ -70,6 +71,7 @@ DATE = "left_at must be an ISO 8601 date or instant, such as 2026-03-31"
         (GOOD + "x,31.3.2026\n", f"feed:3: {DATE}"),
         (GOOD + "x\n", f"feed:3: {DATE}"),
         (GOOD + "x,\n", f"feed:3: {DATE}"),
+        (GOOD + "x,0001-01-01T00:00:00+05:00\n", f"feed:3: {DATE}"),
         ('"owner,left_at\n', "feed:1: is not CSV: unexpected end of data; see the quotes"),
         (GOOD + '"x,2026-03-31\ny,2026-03-31\n', "feed:3: is not CSV: unexpected end of data; see the quotes"),
         (GOOD + '"x"y,2026-03-31\n', "feed:3: is not CSV: ',' expected after '\"'; see the quotes"),

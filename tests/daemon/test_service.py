@@ -171,8 +171,6 @@ async def test_reload_of_a_wrong_policy_keeps_the_last_good_one_and_says_everyth
             service.signal(signal.SIGHUP)
             failed = await service.until("reload_failed", 3)
             assert failed["place"] == str(policy)
-            await swept_anew(service)
-            assert await value(database, open_findings) == 3
             policy.write_text(switched_off)
             service.signal(signal.SIGHUP)
             await service.until("configuration_reloaded")
