@@ -11,7 +11,7 @@ import msgspec
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from auditor.config.schema import auditor_schema, policy_schema
+from auditor.config.schema import auditor_schema, policy_schema, waivers_schema
 from auditor.policy.base import Params, Rule
 from auditor.policy.controls import CONTROLS
 from auditor.policy.document import FeedPaths
@@ -67,6 +67,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "docs/rules.md": rules_page,
     "config/schemas/auditor.schema.json": auditor_schema,
     "config/schemas/policy.schema.json": policy_schema,
+    "config/schemas/waivers.schema.json": waivers_schema,
 }
 """Path in the checkout → the function that makes its content. A further generated file is one more entry."""
 

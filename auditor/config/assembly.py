@@ -61,6 +61,7 @@ class Assembly:
             fingerprint=self.vault.fingerprint,
             hooks={hook: settings.min_severity for hook, (_kind, settings) in self.config.hooks.items()},
             clock=self.clock,
+            waivers=self.config.waivers,
         )
 
 

@@ -146,6 +146,8 @@ class PolicySettings(_Table):
     environments: dict[str, Annotated[tuple[Path, ...], Field(min_length=1)]] = {}
     """Further files for some environments, laid over those of all: a list for each name of an environment, or glob over
     their names. Where several entries match, the later one is laid over the earlier one."""
+    waivers: tuple[Path, ...] = ()
+    """Files of waivers, relative to this file."""
 
 
 class ScheduleSettings(_Table):

@@ -14,8 +14,10 @@ from auditor.config.document import AuditorDocument, ScheduleSettings
 from auditor.config.policies import Policies, read_policies
 from auditor.config.problems import Document, near, problems_of
 from auditor.config.reading import read_document
+from auditor.config.waivers import read_waivers
 from auditor.model.errors import ConfigError, Problem
 from auditor.policy.document import PolicyDocument
+from auditor.policy.waivers import WaiverEntry
 from auditor.sources.base import SourceKind, SourceSettings
 from auditor.sources.registry import kinds as source_kinds
 
@@ -29,6 +31,8 @@ class Config:
     sources: Mapping[str, tuple[SourceKind[Any], SourceSettings]]
     hooks: Mapping[str, tuple[HookKind, HookSettings]]
     policies: Policies
+    waivers: Sequence[WaiverEntry]
+    """Those of files."""
 
     @property
     def directory(self) -> Path:
@@ -64,9 +68,10 @@ def load(path: Path) -> Config:
     hooks = _members(file, "hooks", hook_kinds(), problems)
     problems.extend(_loose_ends(file))
     policies = read_policies(file, _tables(file, "environments"), problems)
+    waivers = read_waivers(file, policies, problems) if policies is not None else ()
     if problems or document is None or policies is None:
         raise ConfigError(*problems)
-    return Config(path, document, sources, hooks, policies)
+    return Config(path, document, sources, hooks, policies, waivers)
 
 
 def _checked(file: Document, problems: list[Problem]) -> AuditorDocument | None:

@@ -1,4 +1,4 @@
-"""JSON Schemas of ``auditor.toml`` and of policy files, made from the models, for editors that complete and check.
+"""JSON Schemas of ``auditor.toml``, policies and waivers, made from the models, for editors that complete and check.
 
 They know the rules, sources and hooks that ship. ``auditor check`` knows more: what plugins bring, and everything that
 one key says of another.
@@ -17,6 +17,7 @@ from auditor.alerts.base import HookKind
 from auditor.config.document import AuditorDocument
 from auditor.policy.document import PolicyDocument, RuleSettings
 from auditor.policy.registry import SHIPPED as RULES
+from auditor.policy.waivers import WaiversDocument
 from auditor.policy.written.document import WrittenRule
 from auditor.sources import registry as sources
 from auditor.sources.base import SourceKind
@@ -66,6 +67,13 @@ def policy_schema() -> str:
         },
     }
     return _file("A policy of auditor", schema, definitions)
+
+
+def waivers_schema() -> str:
+    """Return the schema of a file of waivers, as the text of a file."""
+    references, definitions = _definitions([WaiversDocument])
+    schema = definitions.pop(_name(references[WaiversDocument]))
+    return _file("Waivers of auditor", schema, definitions)
 
 
 class _Generator(GenerateJsonSchema):

@@ -1,7 +1,7 @@
 """Which findings are waived, and what becomes of them when a waiver begins, changes or ends: pure."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Final, NamedTuple, Self
 
@@ -136,6 +136,12 @@ class WaiverEntry(BaseModel):
             raise ValueError("until must be after since")
         return self
 
+    def may_speak_of(self, environment: str) -> bool:
+        """Whether it may cover findings of an environment."""
+        if self.finding:
+            return any(key.startswith(f"{environment}/") for key in self.finding)
+        return any(not one.environment or matcher(one.environment)(environment) for one in self.only)
+
     @property
     def terms(self) -> Waiver:
         """The waiver less what it matches."""
@@ -178,33 +184,50 @@ class WaiverSettings(BaseModel):
         return waiver.is_in_force(now) and waiver.until - now <= timedelta(days=self.warn_days)
 
 
-def check_waivers(
-    document: WaiversDocument, settings: WaiverSettings, environments: Collection[str], rules: Collection[str]
-) -> Iterator[tuple[KeyPath, str]]:
+class Setting(NamedTuple):
+    """What an environment's policy says of waivers there."""
+
+    waivers: WaiverSettings
+    rules: Collection[str]
+    """Ids of its rules."""
+
+
+def check_waivers(document: WaiversDocument, environments: Mapping[str, Setting]) -> Iterator[tuple[KeyPath, str]]:
     """Yield what is wrong in a file of waivers beside the form of each: spans, and names of nothing that there is."""
-    seen: set[str] = set()
     for number, entry in enumerate(document.waiver):
         place: KeyPath = ("waiver", number)
-        if entry.id in seen:
-            yield (*place, "id"), f'another waiver in this file has the id "{entry.id}"; every id is used once'
-        seen.add(entry.id)
-        if settings.is_too_long(entry.terms):
-            days = (entry.until - entry.since) / timedelta(days=1)
-            message = (
-                f"{days:g} days after since, and the policy allows {settings.max_days}; "
-                "end it earlier, or raise max_days under [waivers] of the policy"
-            )
-            yield (*place, "until"), message
-        for key in entry.finding:
+        for position, key in enumerate(entry.finding):
             finding = finding_of(key)
             assert finding is not None
             if finding.environment not in environments:
-                yield (*place, "finding"), f'"{key}": unknown environment "{finding.environment}"'
-            if finding.rule_id not in rules:
-                yield (*place, "finding"), f'"{key}": unknown rule "{finding.rule_id}"; auditor rules lists them'
-        for rule_id in entry.rules:
-            if rule_id not in rules:
-                yield (*place, "rules"), f'unknown rule "{rule_id}"; auditor rules lists them'
+                yield (
+                    (*place, "finding", position),
+                    f'"{key}": unknown environment "{finding.environment}"; {_listed(environments)}',
+                )
+            elif finding.rule_id not in environments[finding.environment].rules:
+                yield (*place, "finding", position), f'"{key}": unknown rule "{finding.rule_id}"; {_LISTED}'
+        settings = [setting for name, setting in environments.items() if entry.may_speak_of(name)]
+        if entry.rules and not settings:
+            yield (*place, "only"), f"its selectors select no environment; {_listed(environments)}"
+        for position, rule_id in enumerate(entry.rules):
+            if settings and not any(rule_id in setting.rules for setting in settings):
+                yield (*place, "rules", position), f'unknown rule "{rule_id}"; {_LISTED}'
+        if any(setting.waivers.is_too_long(entry.terms) for setting in settings):
+            span = entry.until - entry.since
+            shown = f"{span.days} days" if span == timedelta(days=span.days) else str(span)
+            allowed = min(setting.waivers.max_days for setting in settings)
+            message = (
+                f"{shown} after since, and the policy allows {allowed}; "
+                "end it earlier, or raise max_days under [waivers] of the policy"
+            )
+            yield (*place, "until"), message
+
+
+_LISTED: Final = "auditor rules lists them"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return f"configured are {', '.join(names)}"
 
 
 class View(NamedTuple):

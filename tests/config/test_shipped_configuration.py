@@ -15,7 +15,7 @@ from auditor.alerts.base import HookKind
 from auditor.alerts.registry import SHIPPED as HOOKS
 from auditor.config.document import AuditorDocument
 from auditor.config.load import load
-from auditor.config.schema import auditor_schema, policy_schema
+from auditor.config.schema import auditor_schema, policy_schema, waivers_schema
 from auditor.credentials.reference import SecretReference
 from auditor.policy.document import PolicyDocument, RuleSettings
 from auditor.policy.registry import SHIPPED as RULES
@@ -113,7 +113,9 @@ def test_schema_of_a_policy_names_every_rule_and_parameter() -> None:
         assert rule.title in tables[rule.id]["description"]
 
 
-@pytest.mark.parametrize("text", [auditor_schema(), policy_schema()], ids=["auditor", "policy"])
+@pytest.mark.parametrize(
+    "text", [auditor_schema(), policy_schema(), waivers_schema()], ids=["auditor", "policy", "waivers"]
+)
 def test_schemas_tell_what_each_key_means_and_know_no_null(text: str) -> None:
     schema = json.loads(text)
     assert list(undescribed(schema)) == []
@@ -122,7 +124,7 @@ def test_schemas_tell_what_each_key_means_and_know_no_null(text: str) -> None:
     assert "``" not in text
 
 
-@pytest.mark.parametrize("path", ["auditor.toml", "policies/baseline.toml"])
+@pytest.mark.parametrize("path", ["auditor.toml", "policies/baseline.toml", "waivers.toml"])
 def test_shipped_files_lead_an_editor_to_their_schema(path: str) -> None:
     first = (CONFIG / path).read_text(encoding="utf-8").split("\n", 1)[0]
     assert first.startswith("#:schema ")

@@ -15,6 +15,7 @@ from auditor.policy.lifecycle import KnownFinding
 from auditor.policy.scopes import RiskTier
 from auditor.policy.waivers import (
     FindingId,
+    Setting,
     View,
     WaiverEntry,
     Waivers,
@@ -316,21 +317,43 @@ def test_file_is_checked_for_spans_and_for_names_of_nothing() -> None:
         waiver=(
             entry(),
             entry(until="2027-01-30T00:00:01"),
-            entry(id="w2", finding=f"prd/{LABEL}/DT-EXP-1"),
-            entry(id="w3", rules=["DT-EXP-1"], only=[{"owner": "x"}]),
+            entry(finding=[KEY, f"prd/{LABEL}/DT-EXP-01"]),
+            entry(finding=f"prod/{LABEL}/DT-EXP-1"),
+            entry(rules=["DT-EXP-01", "DT-EXP-1"], only=[{"owner": "x"}]),
+            entry(rules=["DT-EXP-01"], only=[{"environment": "prd*"}]),
         )
     )
-    problems = list(check_waivers(document, WaiverSettings(), ["prod"], ["DT-EXP-01"]))
+    problems = list(check_waivers(document, {"prod": Setting(WaiverSettings(), {"DT-EXP-01"})}))
     assert [path for path, _message in problems] == [
-        ("waiver", 1, "id"),
         ("waiver", 1, "until"),
-        ("waiver", 2, "finding"),
-        ("waiver", 2, "finding"),
-        ("waiver", 3, "rules"),
+        ("waiver", 2, "finding", 1),
+        ("waiver", 3, "finding", 0),
+        ("waiver", 4, "rules", 1),
+        ("waiver", 5, "only"),
     ]
-    told = " ".join(message for _path, message in problems)
-    for part in ('the id "w1"', "the policy allows 90", 'unknown environment "prd"', 'unknown rule "DT-EXP-1"'):
-        assert part in told
+    assert [message.split(";")[0] for _path, message in problems] == [
+        "90 days, 0:00:01 after since, and the policy allows 90",
+        f'"prd/{LABEL}/DT-EXP-01": unknown environment "prd"',
+        f'"prod/{LABEL}/DT-EXP-1": unknown rule "DT-EXP-1"',
+        'unknown rule "DT-EXP-1"',
+        "its selectors select no environment",
+    ]
+
+
+def test_span_is_that_of_the_environments_that_a_waiver_may_speak_of() -> None:
+    strict = {
+        "prod": Setting(WaiverSettings(max_days=30), {"DT-EXP-01"}),
+        "lab": Setting(WaiverSettings(max_days=31), {"DT-EXP-01"}),
+    }
+    for changes, is_refused in (
+        ({"until": "2026-12-01"}, False),
+        ({"until": "2026-12-02"}, True),
+        ({"until": "2026-12-02", "finding": f"lab/{LABEL}/DT-EXP-01"}, False),
+        ({"until": "2026-12-02", "rules": ["DT-EXP-01"], "only": [{"environment": "LAB"}]}, False),
+        ({"until": "2026-12-02", "rules": ["DT-EXP-01"], "only": [{"owner": "x"}]}, True),
+    ):
+        document = WaiversDocument(waiver=(entry(**changes),))
+        assert bool(list(check_waivers(document, strict))) is is_refused, changes
 
 
 def test_terms_survive_the_database_as_they_are() -> None:
