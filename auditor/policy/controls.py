@@ -84,11 +84,13 @@ CONTROLS: Final[Mapping[Framework, Mapping[str, str]]] = {
         "16.8": "Separate Production and Non-Production Systems",
     },
     Framework.SOC_2: {
+        "A1.2": "The entity authorizes, designs, develops or acquires, implements, operates, approves, …",
         "CC6.1": "The entity implements logical access security software, infrastructure, and …",
         "CC6.2": "Prior to issuing system credentials and granting system access, the entity registers …",
         "CC6.3": "The entity authorizes, modifies, or removes access to data, software, functions, and …",
         "CC6.6": "The entity implements logical access security measures to protect against threats …",
         "CC7.2": "The entity monitors system components and the operation of those components for …",
+        "CC7.4": "The entity responds to identified security incidents by executing a defined incident …",
         "CC8.1": "The entity authorizes, designs, develops or acquires, configures, documents, tests, …",
     },
     Framework.NIS2: {
@@ -98,6 +100,7 @@ CONTROLS: Final[Mapping[Framework, Mapping[str, str]]] = {
         "11.1.1": "For the purpose of Article 21(2), point (i) of Directive (EU) 2022/2555, the relevant …",
         "11.2.2.a": "assign and revoke access rights based on the principles of need-to-know, least privilege …",
         "11.2.2.f": "apply logging to the management of access rights.",
+        "11.2.2.e": "maintain a register of access rights granted",
         "11.3.2.c": "individualise and restrict system administration privileges to the highest extent possible",
         "11.5.2.a": "set up unique identities for network and information systems and their users",
         "11.5.2.d": "apply logging to the management of identities.",

@@ -30,6 +30,8 @@ class Held(msgspec.Struct, frozen=True, gc=False):
     """The last evident one; None where no lookup ever gave evidence."""
     last_found: TokenMetadata | None
     """What the last lookup that found it said."""
+    tags: frozenset[str]
+    """Those of the sources that hold it."""
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -162,6 +164,7 @@ def held_of(row: Row) -> Held:
         row["misses"] or 0,
         None if row["outcome"] is None else observation_of(row, row["evident_at"] or row["first_seen_at"]),
         None if row["returned_id"] is None else metadata_of(row),
+        frozenset(row["tags"]),
     )
 
 

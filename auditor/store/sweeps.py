@@ -150,12 +150,16 @@ async def finish(
     *,
     status: SweepStatus,
     source_problems: Mapping[str, str],
+    standings: Mapping[str, RuleStanding],
     now: datetime,
 ) -> SweepSummary:
-    """Close a sweep and return its account. The schema refuses one that does not add up."""
+    """Close a sweep and return its account. The schema refuses one that does not add up.
+
+    ``standings`` are those that its end settled; they take the place of what stood since it began.
+    """
     row = await connection.fetchrow(
         f"""
-        update sweep set status = $2, source_problems = $3, finished_at = $4
+        update sweep set status = $2, source_problems = $3, finished_at = $4, rules = rules || $5::jsonb
         from environment where sweep.id = $1 and environment.id = sweep.environment_id
         returning {SUMMARY_COLUMNS}
         """,
@@ -163,6 +167,7 @@ async def finish(
         status.value,
         as_json(source_problems),
         now,
+        as_json(standings),
     )
     await connection.execute("delete from enrolment where sweep_id = $1", sweep)
     assert row is not None

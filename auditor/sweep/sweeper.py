@@ -6,8 +6,9 @@ recording. At most a few batches of tokens are in memory, however many the sourc
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -15,7 +16,7 @@ import structlog
 from auditor.model.errors import SourceError, StoreUnavailable, ungrouped
 from auditor.model.lookup import Lookup, Outcome
 from auditor.model.secret import Secret
-from auditor.model.sweep import SweepStatus, SweepSummary
+from auditor.model.sweep import RuleStanding, SweepStatus, SweepSummary
 from auditor.model.token import StoredToken
 from auditor.policy.waivers import Waivers
 from auditor.sources.base import Source
@@ -23,7 +24,7 @@ from auditor.store import sweeps, tokens
 from auditor.store.connection import Connection, Pool
 from auditor.store.database import translated, until_lost
 from auditor.store.tokens import Enrolment, KnownToken
-from auditor.sweep import waiving
+from auditor.sweep import fleet, waiving
 from auditor.sweep.recorder import Looked, Recorder
 from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
 from auditor.sweep.telling import Teller
@@ -139,7 +140,7 @@ class _Sweep:
             now=subject.clock(),
             policy_digest=subject.policy.digest,
             policy_document=subject.policy.content,
-            rules=subject.policy.standings,
+            rules={**subject.policy.standings, **fleet.unjudged(subject.policy)},
             self_lookup=subject.self_lookup,
         )
         log.info(
@@ -163,19 +164,22 @@ class _Sweep:
 
     async def _close(self, recorder: Recorder, teller: Teller, waivers: Waivers) -> SweepSummary:
         now = self._subject.clock()
-        await waiving.settle(self._owner, teller, waivers, environment=self._environment, sweep=self._sweep, now=now)
-        await waiving.review(self._owner, self._subject, waivers, environment=self._environment, now=now)
         async with self._owner.transaction():
             removed = await tokens.settle_places(
                 self._owner, self._sweep, self._environment, unread_sources=list(self._source_problems), now=now
             )
-            so_far = await sweeps.latest(self._owner, self._subject.name)
-            assert so_far is not None
+        so_far = await sweeps.latest(self._owner, self._subject.name)
+        assert so_far is not None
+        standings = await self._compare(teller, now)
+        await waiving.settle(self._owner, teller, waivers, environment=self._environment, sweep=self._sweep, now=now)
+        await waiving.review(self._owner, self._subject, waivers, environment=self._environment, now=now)
+        async with self._owner.transaction():
             summary = await sweeps.finish(
                 self._owner,
                 self._sweep,
                 status=self._status(so_far),
                 source_problems=self._source_problems,
+                standings=standings,
                 now=now,
             )
             await recorder.announce_end(self._owner, summary, self._stopped)
@@ -199,6 +203,18 @@ class _Sweep:
             **{transition.value: number for transition, number in teller.transitions.items()},
         )
         return summary
+
+    async def _compare(self, teller: Teller, now: datetime) -> Mapping[str, RuleStanding]:
+        """Judge the tokens beside one another, now that every one of them was looked at."""
+        setting = fleet.Setting(
+            environment=self._environment,
+            sweep=self._sweep,
+            now=now,
+            is_stopped=self._stopped is not None,
+            unread_sources=list(self._source_problems),
+        )
+        async with self._pool.acquire() as writing:
+            return await fleet.judge(self._owner, writing, self._subject, teller, setting)
 
     def _status(self, summary: SweepSummary) -> SweepStatus:
         if self._stopped is not None:

@@ -98,7 +98,9 @@ class Swept:
         await tokens.settle_places(
             self.connection, self.id, self.environment, unread_sources=list(unread or {}), now=self.now
         )
-        return await sweeps.finish(self.connection, self.id, status=status, source_problems=unread or {}, now=self.now)
+        return await sweeps.finish(
+            self.connection, self.id, status=status, source_problems=unread or {}, standings={}, now=self.now
+        )
 
 
 async def begin(connection: Connection, name: str = "prod", now: datetime = NOW) -> Swept:

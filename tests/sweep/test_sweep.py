@@ -76,7 +76,9 @@ async def test_same_secret_in_two_places_is_one_lookup_and_two_locations(databas
         summary = await sweep(database, stage.subject(first, second))
         assert stage.api.lookups == 1
     assert (summary.enrolled, summary.found) == (1, 1)
-    (finding,) = (await read_findings(database)).values()
+    found = await read_findings(database)
+    assert {finding.rule_id for finding in found.values()} == {"DT-EXP-01", "DT-ENV-01"}
+    finding = next(iter(found.values()))
     assert finding.locations == (Location("vault", "line 1"), Location("vault", "line 2"), Location("wiki", "line 1"))
 
 
@@ -211,7 +213,7 @@ async def test_token_that_is_missing_twice_running_loses_its_findings_and_once_d
 
         async def look() -> None:
             await sweep(database, subject)
-            (finding,) = (await read_findings(database)).values()
+            finding = (await read_findings(database))[f"prod/{token.token.id}/DT-EXP-01"]
             seen.append((finding.status, finding.resolution, finding.reopenings))
 
         await look()

@@ -1,0 +1,233 @@
+"""Puts an environment's stored tokens beside one another, for the rules that look at more than one.
+
+Each function yields candidates in batches, with whom a finding about one would be of. They read through a cursor, so
+the caller holds a transaction open for as long as it reads; PostgreSQL sorts and groups, on disk where need be.
+``apart_from`` are the ids of tokens that a rule is not applied to: no candidate is of one, and no share includes it.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
+
+import asyncpg
+import msgspec
+
+from auditor.policy.fleet import ExpiredToken, ExpiryWindow, Generation, NamedToken, OwnerHoldings, StoredCopies
+from auditor.policy.lineage import LONGEST
+from auditor.store.comparing import HELD_COLUMNS, Held, held_of
+from auditor.store.connection import Connection, Row
+from auditor.store.findings import Bearer
+from auditor.store.tokens import locations_of
+
+ENVIRONMENT: Final = "environment"
+"""The subject of a finding that is of the environment as a whole."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NAMESAKES: Final = 5
+
+T = TypeVar("T")
+Candidates = AsyncGenerator[Sequence[tuple[Bearer, msgspec.Struct]], None]
+
+_FOUND: Final = (
+    "t.environment_id = $1 and t.removed_at is null and t.outcome = 'found' and t.enabled is distinct from false"
+)
+_LIVE: Final = f"{_FOUND} and (t.expiration_date is null or t.expiration_date > $2)"
+_APPLIED: Final = "not exists (select from unnest($3::bigint[]) as a (id) where a.id = t.id)"
+_STEM: Final = f"""
+case when char_length(t.name) > {LONGEST} then lower(t.name collate "C") else coalesce(
+    nullif(regexp_replace(lower(t.name collate "C"), '(?:' || $4::text || ').*$', ''), ''), lower(t.name collate "C")
+) end
+"""
+"""A name's stem by the pattern in ``$4``; ``auditor.policy.lineage.name_stem`` is the same for the default pattern."""
+
+
+async def problem_of_pattern(connection: Connection, pattern: str) -> str | None:
+    """Return why PostgreSQL cannot read a regular expression, or None where it can."""
+    try:
+        async with connection.transaction():
+            await connection.fetchval("select '' ~ ('(?:' || $1::text || ').*$')", pattern)
+    except asyncpg.InvalidRegularExpressionError as error:
+        return str(error)
+    return None
+
+
+async def count_unseen(connection: Connection, environment: int) -> tuple[int, int]:
+    """Return how many stored tokens no lookup ever gave evidence about, and how many are stored."""
+    row = await connection.fetchrow(
+        """
+        select count(*) filter (where outcome is null) as unseen, count(*) as stored
+        from token where environment_id = $1 and removed_at is null
+        """,
+        environment,
+    )
+    assert row is not None
+    return row["unseen"], row["stored"]
+
+
+async def held_tokens(connection: Connection, environment: int, *, batch: int = 1000) -> AsyncGenerator[Held, None]:
+    """Yield every stored token of an environment as the store holds it."""
+    async for row in connection.cursor(
+        f"""
+        select {HELD_COLUMNS} from token t left join lookup l on l.token_id = t.id
+        where t.environment_id = $1 and t.removed_at is null
+        """,
+        environment,
+        prefetch=batch,
+    ):
+        yield held_of(row)
+
+
+async def expired_tokens(
+    connection: Connection, environment: int, now: datetime, apart_from: Sequence[int], *, stem: str
+) -> Candidates:
+    """Yield the expired tokens of every lineage, each with a successor where there is one."""
+    query = f"""
+        with expired as (
+            select t.id, t.owner, {_STEM} as stem, t.scopes, t.expiration_date, t.last_used_date from token t
+            where {_FOUND} and t.expiration_date <= $2 and t.owner is not null and t.name is not null and {_APPLIED}
+        ), kinds as (
+            select distinct owner, stem, scopes from expired
+        ), live as (
+            select t.owner, {_STEM} as stem, t.scopes, min(t.label) as label from token t
+            where {_LIVE} and t.owner in (select owner from kinds) and t.name is not null group by 1, 2, 3
+        ), succeeded as (
+            select k.owner, k.stem, k.scopes, min(l.label) as successor
+            from kinds k join live l on l.owner = k.owner and l.stem = k.stem and l.scopes @> k.scopes group by 1, 2, 3
+        )
+        select e.id, e.expiration_date, e.last_used_date, s.successor
+        from expired e left join succeeded s on s.owner = e.owner and s.stem = e.stem and s.scopes = e.scopes
+        """
+
+    def candidate(row: Row) -> tuple[Bearer, ExpiredToken]:
+        return row["id"], ExpiredToken(row["expiration_date"], row["last_used_date"], row["successor"])
+
+    async for batch in _read(connection, candidate, query, environment, now, apart_from, stem):
+        yield batch
+
+
+async def generations(
+    connection: Connection, environment: int, now: datetime, apart_from: Sequence[int], *, stem: str
+) -> Candidates:
+    """Yield the live tokens that have a live successor, each with the next one."""
+    query = f"""
+        select t.id, t.last_used_date, t.successor, t.successor_creation_date from (
+            select t.id, t.last_used_date, lead(t.label) over ages as successor,
+                lead(t.creation_date) over ages as successor_creation_date
+            from (
+                select t.id, t.label, t.owner, {_STEM} as stem, t.scopes, t.creation_date, t.last_used_date from token t
+                where {_LIVE} and t.owner is not null and t.name is not null and t.creation_date is not null
+            ) t
+            window ages as (partition by t.owner, t.stem, t.scopes order by t.creation_date, t.id)
+        ) t
+        where t.successor is not null and {_APPLIED}
+        """
+
+    def candidate(row: Row) -> tuple[Bearer, Generation]:
+        return row["id"], Generation(row["last_used_date"], row["successor"], row["successor_creation_date"])
+
+    async for batch in _read(connection, candidate, query, environment, now, apart_from, stem):
+        yield batch
+
+
+async def expiry_windows(
+    connection: Connection, environment: int, now: datetime, apart_from: Sequence[int], *, days: int
+) -> Candidates:
+    """Yield the spans of days in which live tokens expire."""
+    query = f"""
+        with active as (select t.expiration_date from token t where {_LIVE} and {_APPLIED})
+        select floor(extract(epoch from expiration_date) / (86400 * $4::integer))::integer as number,
+            count(*) as tokens, (select count(*) from active) as active
+        from active where expiration_date is not null group by 1 order by 1
+        """
+
+    def candidate(row: Row) -> tuple[Bearer, ExpiryWindow]:
+        return ENVIRONMENT, ExpiryWindow(_EPOCH + timedelta(days=days) * row["number"], row["tokens"], row["active"])
+
+    async for batch in _read(connection, candidate, query, environment, now, apart_from, days):
+        yield batch
+
+
+async def owner_holdings(
+    connection: Connection, environment: int, now: datetime, apart_from: Sequence[int]
+) -> Candidates:
+    """Yield every owner of live tokens."""
+    query = f"""
+        with active as (select t.owner from token t where {_LIVE} and {_APPLIED})
+        select owner, count(*) as tokens, (select count(*) from active) as active
+        from active where owner is not null group by owner
+        """
+
+    def candidate(row: Row) -> tuple[Bearer, OwnerHoldings]:
+        return ENVIRONMENT, OwnerHoldings(row["owner"], row["tokens"], row["active"])
+
+    async for batch in _read(connection, candidate, query, environment, now, apart_from):
+        yield batch
+
+
+async def named_tokens(
+    connection: Connection, environment: int, now: datetime, apart_from: Sequence[int], *, shared_only: bool
+) -> Candidates:
+    """Yield live tokens with their namesakes; all of them, or only those that have any."""
+    query = f"""
+        with shared as (
+            select t.name, count(*) as bearers, (array_agg(t.label order by t.label))[:{_NAMESAKES + 1}] as labels
+            from token t where {_LIVE} and t.name is not null group by t.name having count(*) > 1
+        )
+        select t.id, t.label, t.name, coalesce(s.bearers, 1) as bearers, s.labels
+        from token t left join shared s on s.name = t.name
+        where {_LIVE} and {_APPLIED} and (s.name is not null or not $4::boolean)
+        """
+
+    def candidate(row: Row) -> tuple[Bearer, NamedToken]:
+        others = [label for label in row["labels"] or () if label != row["label"]]
+        return row["id"], NamedToken(row["name"], row["bearers"], tuple(others[:_NAMESAKES]))
+
+    async for batch in _read(connection, candidate, query, environment, now, apart_from, shared_only):
+        yield batch
+
+
+async def stored_copies(
+    connection: Connection, environment: int, apart_from: Sequence[int], *, environments: Sequence[str]
+) -> Candidates:
+    """Yield the stored tokens whose secret or id is stored more than once.
+
+    Other environments count where ``environments`` names them; fingerprints of all are made with one key.
+    """
+    query = f"""
+        with mine as (
+            select t.id, t.label, t.fingerprint, t.public_id, t.places from token t
+            where t.environment_id = $1 and t.removed_at is null
+        ), elsewhere as (
+            select m.id, array_agg(e.name order by e.name) as environments
+            from mine m
+            join token o on o.fingerprint = m.fingerprint and o.environment_id <> $1 and o.removed_at is null
+            join environment e on e.id = o.environment_id and e.name = any ($2::text[])
+            group by m.id
+        ), claimed as (
+            select public_id, array_agg(label order by label) as labels
+            from mine where public_id is not null group by public_id having count(*) > 1
+        )
+        select t.id, t.label, t.places, coalesce(e.environments, '{{}}') as environments, c.labels
+        from mine t left join elsewhere e on e.id = t.id left join claimed c on c.public_id = t.public_id
+        where (cardinality(t.places) > 1 or e.id is not null or c.public_id is not null) and {_APPLIED}
+        """
+
+    def candidate(row: Row) -> tuple[Bearer, StoredCopies]:
+        others = tuple(label for label in row["labels"] or () if label != row["label"])
+        return row["id"], StoredCopies(locations_of(row["places"]), tuple(row["environments"]), others)
+
+    async for batch in _read(connection, candidate, query, environment, list(environments), apart_from):
+        yield batch
+
+
+async def _read(
+    connection: Connection, candidate: Callable[[Row], tuple[Bearer, T]], query: str, *args: object, batch: int = 1000
+) -> AsyncGenerator[Sequence[tuple[Bearer, T]], None]:
+    gathered: list[tuple[Bearer, T]] = []
+    async for row in connection.cursor(query, *args, prefetch=batch):
+        gathered.append(candidate(row))
+        if len(gathered) == batch:
+            yield gathered
+            gathered = []
+    if gathered:
+        yield gathered

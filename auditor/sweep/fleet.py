@@ -1,0 +1,198 @@
+"""Runs the rules that look at all tokens of an environment beside one another, at a sweep's end.
+
+They judge by the last evidence about each token, so a lookup that failed neither opens nor ends anything: the token
+stands as it last stood. Where too many tokens were never seen at all, or the sweep stopped early, no rule is assessed.
+"""
+
+from array import array
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from auditor.model.finding import Resolution
+from auditor.model.lookup import Observation, Outcome, TokenMetadata
+from auditor.model.sweep import RuleStanding, RuleState
+from auditor.policy import fleet as candidates
+from auditor.policy.base import Rule
+from auditor.policy.engine import Policy
+from auditor.policy.fleet import LineageParams
+from auditor.policy.registry import rules
+from auditor.store import comparing, fleet
+from auditor.store.comparing import Held, Standing
+from auditor.store.connection import Connection
+from auditor.store.fleet import Candidates
+from auditor.sweep.comparing import Said, compare
+from auditor.sweep.recorder import MISSES_THAT_END_FINDINGS
+from auditor.sweep.subject import Subject
+from auditor.sweep.telling import Teller
+
+UNSEEN_SHARE: Final = 0.01
+"""With more than this share of the stored tokens never seen by any lookup, a comparison would say too little."""
+
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+_STOPPED: Final = "it is judged at a sweep's end, which this sweep did not come to"
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """What is compared: one environment at the end of one sweep."""
+
+    environment: int
+    sweep: int
+    now: datetime
+    is_stopped: bool
+    """Whether the sweep stopped early."""
+    unread_sources: Collection[str]
+    """Sources that were not read to their end."""
+
+
+def unjudged(policy: Policy) -> Mapping[str, RuleStanding]:
+    """Return how the fleet rules stand as long as a sweep has not come to its end."""
+    return {rule.id: RuleStanding(RuleState.NOT_ASSESSED, _STOPPED) for rule in policy.fleet}
+
+
+async def judge(
+    reading: Connection, writing: Connection, subject: Subject, teller: Teller, setting: Setting
+) -> Mapping[str, RuleStanding]:
+    """Bring the findings of fleet rules up to date, after the places of tokens are; return how each rule stands now.
+
+    ``reading`` has no transaction open; each batch of findings is a transaction on ``writing``, see ``compare``.
+    Findings of rules that the policy disables, or that no catalogue has, end by policy, whatever became of the sweep.
+    """
+    policy = subject.policy
+    standings: dict[str, RuleStanding] = {}
+    for rule in policy.fleet:
+        reason = await _why_not(reading, rule, policy, setting)
+        if reason is None:
+            await _judge_one(reading, writing, subject, teller, setting, rule)
+            standings[rule.id] = RuleStanding(RuleState.ASSESSED)
+        else:
+            standings[rule.id] = RuleStanding(RuleState.NOT_ASSESSED, reason)
+    unwanted = [rule_id for rule_id in policy.comparing if rule_id in policy.disabled]
+    gone = [
+        rule_id for rule_id in await comparing.rules_of_subjects(reading, setting.environment) if rule_id not in rules()
+    ]
+    if unwanted or gone:
+        await compare(
+            writing,
+            teller,
+            environment=setting.environment,
+            sweep=setting.sweep,
+            rules=[*unwanted, *gone],
+            said=_nothing(),
+            ending=lambda _one: Resolution.POLICY,
+            now=setting.now,
+        )
+    return standings
+
+
+async def _why_not(connection: Connection, rule: Rule, policy: Policy, setting: Setting) -> str | None:
+    """Return why a rule cannot be judged at the end of this sweep."""
+    if setting.is_stopped:
+        return _STOPPED
+    unseen, stored = await fleet.count_unseen(connection, setting.environment)
+    if unseen > stored * UNSEEN_SHARE:
+        return (
+            f"no lookup has ever found or missed {unseen} of {stored} stored tokens, so there is too little to compare"
+        )
+    if rule.needs_every_source and setting.unread_sources:
+        return f"not every source was read to its end: {', '.join(sorted(setting.unread_sources))}"
+    params = policy.params_of(rule.id)
+    if isinstance(params, LineageParams):
+        problem = await fleet.problem_of_pattern(connection, params.name_stem_regex)
+        if problem is not None:
+            return f"PostgreSQL cannot read name_stem_regex: {problem}"
+    return None
+
+
+async def _judge_one(
+    reading: Connection, writing: Connection, subject: Subject, teller: Teller, setting: Setting, rule: Rule
+) -> None:
+    policy = subject.policy
+    assert rule.candidates is not None
+    async with reading.transaction(isolation="repeatable_read", readonly=True):
+        apart_from = array("q")
+        if policy.is_narrowed(rule.id):
+            async for held in fleet.held_tokens(reading, setting.environment):
+                if not policy.selects(rule.id, *_as_selected(held, subject.name)):
+                    apart_from.append(held.id)
+        found = _READERS[rule.candidates](reading, setting, apart_from, policy.params_of(rule.id), subject)
+        async with aclosing(found), aclosing(_said(found, policy, rule, setting.now)) as said:
+            await compare(
+                writing,
+                teller,
+                environment=setting.environment,
+                sweep=setting.sweep,
+                rules=[rule.id],
+                said=said,
+                ending=partial(_ending, rule, policy, subject.name),
+                now=setting.now,
+            )
+
+
+async def _said(found: Candidates, policy: Policy, rule: Rule, now: datetime) -> AsyncGenerator[Sequence[Said], None]:
+    async for batch in found:
+        yield [
+            Said(bearer, violation) for bearer, candidate in batch for violation in policy.judge(rule, candidate, now)
+        ]
+
+
+async def _nothing() -> AsyncGenerator[Sequence[Said], None]:
+    batches: Sequence[Sequence[Said]] = ()
+    for batch in batches:
+        yield batch
+
+
+def _ending(rule: Rule, policy: Policy, environment: str, one: Standing) -> Resolution | None:
+    """Return how a finding ends of which the rule said nothing although it was judged."""
+    token = one.token
+    if token is None:
+        return Resolution.EVIDENCE
+    if not policy.selects(rule.id, *_as_selected(token, environment)):
+        return Resolution.POLICY
+    if rule.ends_with_storage:
+        return Resolution.EVIDENCE
+    if not token.is_stored or token.observation is None:
+        return None
+    if token.observation.outcome is Outcome.MISSING:
+        return Resolution.MISSING if token.misses >= MISSES_THAT_END_FINDINGS else None
+    return Resolution.EVIDENCE
+
+
+def _as_selected(token: Held, environment: str) -> tuple[Observation, TokenMetadata]:
+    """Return what selectors look at; of a token that was never seen, what its sources say."""
+    seen = token.observation
+    if seen is None:
+        observation = Observation(
+            environment, token.label, _NEVER, Outcome.MISSING, None, locations=token.locations, tags=token.tags
+        )
+    else:
+        observation = msgspec.structs.replace(seen, environment=environment)
+    return observation, token.last_found or TokenMetadata(token.label)
+
+
+_Reader = Callable[[Connection, Setting, Sequence[int], Any, Subject], Candidates]
+_READERS: Final[Mapping[type[msgspec.Struct], _Reader]] = {
+    candidates.ExpiredToken: lambda connection, setting, apart, params, _subject: fleet.expired_tokens(
+        connection, setting.environment, setting.now, apart, stem=params.name_stem_regex
+    ),
+    candidates.Generation: lambda connection, setting, apart, params, _subject: fleet.generations(
+        connection, setting.environment, setting.now, apart, stem=params.name_stem_regex
+    ),
+    candidates.ExpiryWindow: lambda connection, setting, apart, params, _subject: fleet.expiry_windows(
+        connection, setting.environment, setting.now, apart, days=params.window_days
+    ),
+    candidates.OwnerHoldings: lambda connection, setting, apart, _params, _subject: fleet.owner_holdings(
+        connection, setting.environment, setting.now, apart
+    ),
+    candidates.NamedToken: lambda connection, setting, apart, params, _subject: fleet.named_tokens(
+        connection, setting.environment, setting.now, apart, shared_only=params.regex is None
+    ),
+    candidates.StoredCopies: lambda connection, setting, apart, _params, subject: fleet.stored_copies(
+        connection, setting.environment, apart, environments=sorted(subject.environments)
+    ),
+}
+"""Kind of candidate → what reads them all; a rule of another package can look at any of these, too."""
