@@ -43,8 +43,9 @@ class Change(NamedTuple):
     """Where a rule stands with the present policy and with a draft."""
 
     rule_id: str
-    before: RuleState
-    after: RuleState
+    before: RuleState | None
+    after: RuleState | None
+    """None: that policy has no such rule."""
     reason: str
     """Why it is not assessed, where it is not."""
 
@@ -55,13 +56,13 @@ class Comparison(NamedTuple):
     disputed: tuple[str, ...]
     """Rules whose findings may differ, in the catalogue's order: what the policies agree on needs no replay."""
     changes: tuple[Change, ...]
-    """Rules that the draft switches on or off, or that become or cease to be assessable."""
+    """Rules that the draft brings, drops, switches on or off, or that become or cease to be assessable."""
     not_replayed: tuple[str, ...]
     """Rules on which the policies differ, but that need more than one token's stored observations."""
 
 
 def compared(present: Policy, draft: Policy, rules: Sequence[Rule]) -> Comparison:
-    """Compare two policies of one environment.
+    """Compare two policies of one environment; ``rules`` are those of either.
 
     A rule that the draft can no longer assess drops nothing: its findings would stay as they are. So it is among the
     changes only.
@@ -69,10 +70,14 @@ def compared(present: Policy, draft: Policy, rules: Sequence[Rule]) -> Compariso
     shares_setting = present.document.risk == draft.document.risk and present.feeds == draft.feeds
     differing = [rule for rule in rules if not (shares_setting and _is_alike(present, draft, rule))]
     replayed = [rule for rule in differing if rule.kind in REPLAYED]
-    heard = set(present.assessed)
+    before, after = set(present.assessed), set(draft.assessed)
     return Comparison(
-        tuple(rule.id for rule in replayed if rule.id in draft.assessed or rule.id in draft.disabled & heard),
-        tuple(change for rule in replayed if (change := _change(present, draft, rule)) is not None),
+        tuple(
+            rule.id
+            for rule in replayed
+            if rule.id in after or (rule.id in before and rule.id not in draft.unassessed)
+        ),
+        tuple(change for rule in differing if (change := _change(present, draft, rule)) is not None),
         tuple(rule.id for rule in differing if rule.kind not in REPLAYED),
     )
 
@@ -84,14 +89,23 @@ def _is_alike(present: Policy, draft: Policy, rule: Rule) -> bool:
 def _terms(document: PolicyDocument, rule: Rule) -> tuple[object, ...]:
     """Return all that a document says of a rule, defaults put in."""
     settings = document.rules.get(rule.id, RuleSettings())
-    return settings.enabled, settings.severity, settings.only, settings.exempt, document.params_of(rule)
+    written = next((table for table in document.rule if table.id == rule.id), None)
+    return (
+        settings.enabled,
+        settings.severity,
+        settings.only,
+        settings.exempt,
+        written,
+        None if written else document.params_of(rule),
+    )
 
 
 def _change(present: Policy, draft: Policy, rule: Rule) -> Change | None:
     before, after = present.standings.get(rule.id), draft.standings.get(rule.id)
-    if before is None or after is None or before.state is after.state:
+    states = before.state if before else None, after.state if after else None
+    if states[0] is states[1]:
         return None
-    return Change(rule.id, before.state, after.state, after.reason or before.reason)
+    return Change(rule.id, *states, (after.reason if after else "") or (before.reason if before else ""))
 
 
 def differences(before: Assessment, after: Assessment) -> Iterator[tuple[Violation | None, Violation | None]]:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from auditor.model.finding import Severity
 from auditor.model.lookup import Observation, Outcome, TokenMetadata
 from auditor.store.connection import Connection, Row
 from auditor.store.tokens import KnownToken, locations_of, metadata_of, observation_of
@@ -89,8 +90,9 @@ async def present(connection: Connection, wanted: Slice) -> AsyncGenerator[Seque
 
 
 def _as_now(row: Row, environment: str) -> KnownToken:
-    observation = observation_of(row, row["evident_at"] or row["changed_at"], environment)
-    last_found = observation.metadata
+    has_evidence = row["outcome"] is not None
+    observation = observation_of(row, row["evident_at"] or row["changed_at"], environment) if has_evidence else None
+    last_found = observation.metadata if observation else None
     if last_found is None and row["returned_id"] is not None:
         last_found = metadata_of(row)
     return KnownToken(
@@ -221,45 +223,66 @@ def _found_then(row: Row, outcome: Outcome, *, has_changed_since: bool) -> Token
     )
 
 
-class Stored(NamedTuple):
-    """A token as an environment's tokens are named."""
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store keeps of one token."""
 
     environment: str
-    id: int
     label: str
+    known: KnownToken
+    """With its last evident observation, if there is one."""
+    is_stored: bool
+    """Whether the last complete reading of the sources still held it."""
 
 
-async def named(connection: Connection, name: str, environments: Sequence[str]) -> Sequence[Stored]:
+async def named(connection: Connection, name: str, environments: Sequence[str]) -> Sequence[Kept]:
     """Return the tokens that go by a label, a public id or a finding's key, in these environments; empty: in all."""
     environment, _, rest = name.partition("/")
     label = rest.partition("/")[0]
+    rows = await connection.fetch(
+        """
+        select e.name as environment_name, t.*, l.evident_at, l.misses
+        from token t
+        join environment e on e.id = t.environment_id
+        left join lookup l on l.token_id = t.id
+        where (t.label = $1 or t.public_id = $1 or (e.name = $2 and t.label = $3))
+            and (cardinality($4::text[]) = 0 or e.name = any ($4))
+        order by e.name, t.label
+        """,
+        name,
+        environment,
+        label,
+        list(environments),
+    )
     return [
-        Stored(row["environment"], row["id"], row["label"])
-        for row in await connection.fetch(
-            """
-            select e.name as environment, t.id, t.label
-            from token t join environment e on e.id = t.environment_id
-            where (t.label = $1 or t.public_id = $1 or (e.name = $2 and t.label = $3))
-                and (cardinality($4::text[]) = 0 or e.name = any ($4))
-            order by e.name, t.label
-            """,
-            name,
-            environment,
-            label,
-            list(environments),
+        Kept(
+            environment=row["environment_name"],
+            label=row["label"],
+            known=_as_now(row, row["environment_name"]),
+            is_stored=row["removed_at"] is None,
         )
+        for row in rows
     ]
 
 
-async def open_findings(connection: Connection, token: int) -> Mapping[str, Sequence[Row]]:
-    """Return the open findings of a token by rule: severity, message and since when."""
-    found: dict[str, list[Row]] = {}
+class OpenFinding(msgspec.Struct, frozen=True):
+    """A finding that sweeps have open, of one token."""
+
+    severity: Severity
+    message: str
+    opened_at: datetime
+
+
+async def open_findings(connection: Connection, token: int) -> Mapping[str, Sequence[OpenFinding]]:
+    """Return the open findings of a token, by rule."""
+    found: dict[str, list[OpenFinding]] = {}
     for row in await connection.fetch(
         """
-        select rule_id, discriminator, severity, message, opened_at from finding
+        select rule_id, severity, message, opened_at from finding
         where token_id = $1 and status = 'open' order by rule_id, discriminator
         """,
         token,
     ):
-        found.setdefault(row["rule_id"], []).append(row)
+        found.setdefault(row["rule_id"], []).append(
+            OpenFinding(Severity(row["severity"]), row["message"], row["opened_at"])
+        )
     return found

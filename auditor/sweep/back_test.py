@@ -20,7 +20,7 @@ from auditor.policy.base import Feeds
 from auditor.policy.document import PolicyDocument
 from auditor.policy.drafts import Comparison, Difference, compared, differences
 from auditor.policy.engine import Policy
-from auditor.policy.registry import rules
+from auditor.policy.registry import rules_of
 from auditor.store import replay
 from auditor.store.connection import Connection
 from auditor.store.database import connected, translated
@@ -50,10 +50,11 @@ class Side(msgspec.Struct, frozen=True):
 
     def policy(self, only: Iterable[str] | None = None) -> Policy:
         """Return the policy, of these rules only where they are given."""
-        wanted = rules().values() if only is None else [rules()[rule_id] for rule_id in only]
+        document = PolicyDocument.model_validate(msgspec.json.decode(self.document))
+        known = rules_of(document)
         return Policy(
-            PolicyDocument.model_validate(msgspec.json.decode(self.document)),
-            list(wanted),
+            document,
+            list(known.values()) if only is None else [known[rule_id] for rule_id in only if rule_id in known],
             feeds=self.feeds,
             environment_kind=self.environment_kind,
         )
@@ -67,7 +68,9 @@ class Trial(msgspec.Struct, frozen=True):
 
     def compare(self) -> Comparison:
         """Return how they differ before any token is seen."""
-        return compared(self.present.policy(), self.draft.policy(), list(rules().values()))
+        present, draft = self.present.policy(), self.draft.policy()
+        either = {**rules_of(present.document), **rules_of(draft.document)}
+        return compared(present, draft, list(either.values()))
 
 
 class Tally(msgspec.Struct, gc=False):
