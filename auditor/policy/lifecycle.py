@@ -1,6 +1,7 @@
 """What becomes of a token's findings when it is observed again: pure, so that it can be replayed."""
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,6 +22,8 @@ class KnownFinding(msgspec.Struct, frozen=True, gc=False):
     evidence: dict[str, Any]
     waived: Waived | None = None
     """Present only while it is open and a waiver mutes it."""
+    open_since: datetime | None = None
+    """When it was opened, reopened or its last waiver lapsed; None where that does not matter."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -40,12 +43,24 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 Verdict = Callable[[str], Resolution | None]
 """Rule id → how a finding of a rule that did not fire ends, or None where the silence is no evidence."""
 
+Deadline = Callable[[KnownFinding, Violation], tuple[Violation, bool]]
+"""An open finding and what its rule says of it now → the same or worse where it is late, and whether it is so for the
+first time."""
 
-def changes(known: Sequence[KnownFinding], violations: Sequence[Violation], verdict: Verdict) -> list[Change]:
+
+def on_time(_finding: KnownFinding, violation: Violation) -> tuple[Violation, bool]:
+    """Return what a rule says as it is: the ``Deadline`` of a finding that has none."""
+    return violation, False
+
+
+def changes(
+    known: Sequence[KnownFinding], violations: Sequence[Violation], verdict: Verdict, deadline: Deadline = on_time
+) -> list[Change]:
     """Compare a token's findings with the violations of an evident observation of it.
 
-    A violation opens a finding, reopens a resolved one, or lets an open one rise, fall or stand. An open finding whose
-    rule did not fire ends as ``verdict`` says of the rule; where it says None, the finding stays as it is.
+    A violation opens a finding, reopens a resolved one, or lets an open one rise, fall or stand; one that passed its
+    deadline is worse than its rule says. An open finding whose rule did not fire ends as ``verdict`` says of the rule;
+    where it says None, the finding stays as it is.
     """
     if not known:
         return [Change(Transition.OPENED, None, violation) for violation in violations]
@@ -53,7 +68,11 @@ def changes(known: Sequence[KnownFinding], violations: Sequence[Violation], verd
     happened: list[Change] = []
     for violation in violations:
         finding = before.pop((violation.rule_id, violation.discriminator), None)
-        transition = _transition(finding, violation)
+        is_newly_late = False
+        if finding is not None and finding.is_open:
+            violation, is_newly_late = deadline(finding, violation)
+        # There is nothing worse than critical, but that it is late must be heard of.
+        transition = _transition(finding, violation) or (Transition.ESCALATED if is_newly_late else None)
         if (
             transition is not None
             or finding is None

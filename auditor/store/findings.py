@@ -39,7 +39,7 @@ async def known(
 
 KNOWN_COLUMNS: Final = (
     "f.id, f.rule_id, f.discriminator, f.severity, f.status = 'open' as is_open, f.message, f.evidence, "
-    "f.waiver, f.waived_severity"
+    "f.waiver, f.waived_severity, f.open_since"
 )
 """What ``known_of`` reads, of ``finding f``."""
 
@@ -55,6 +55,7 @@ def known_of(row: Row) -> KnownFinding:
         row["message"],
         _evidence(row["evidence"]),
         None if row["waiver"] is None else Waived(waiver_in(row["waiver"]), Severity(row["waived_severity"])),
+        row["open_since"],
     )
 
 
@@ -85,8 +86,8 @@ async def _open(
         f"""
         with f as (
             insert into finding (environment_id, token_id, subject, rule_id, discriminator, severity, status, message,
-                evidence, opened_at)
-            select $4, token_id, subject, rule_id, discriminator, severity, 'open', message, evidence, $2
+                evidence, opened_at, open_since)
+            select $4, token_id, subject, rule_id, discriminator, severity, 'open', message, evidence, $2, $2
             from {recordset("$3", "o", {"token_id": "bigint", "subject": "text", **_WRITTEN})}
             returning id, severity, message, evidence
         )
@@ -131,6 +132,7 @@ async def _move(connection: Connection, sweep: int | None, moved: Sequence[tuple
             resolution = case c.transition when 'resolved' then c.resolution when 'reopened' then null
                 else f.resolution end,
             resolved_at = case c.transition when 'resolved' then $2 when 'reopened' then null else f.resolved_at end,
+            open_since = case when c.transition in ('reopened', 'lapsed') then $2 else f.open_since end,
             reopenings = f.reopenings + coalesce(c.transition = 'reopened', false)::integer,
             waiver = case when c.transition = 'waived' then c.waiver
                 when c.transition in ('lapsed', 'resolved') then null else f.waiver end,

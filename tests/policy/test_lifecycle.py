@@ -155,3 +155,36 @@ def test_same_observation_again_changes_nothing(violations: Mapping[Key, Severit
     said = [Violation(rule, severity, "said", {}, part) for (rule, part), severity in violations.items()]
     ledger.apply(changes([], said, by_evidence))
     assert changes(list(ledger.findings.values()), said, by_evidence) == []
+
+
+def late(_finding: KnownFinding, said: Violation) -> tuple[Violation, bool]:
+    """A deadline that has passed: one step worse, and critical as it is."""
+    raised = {Severity.MEDIUM: Severity.HIGH, Severity.CRITICAL: Severity.CRITICAL}[said.severity]
+    return msgspec.structs.replace(said, severity=raised, message="late"), _finding.message != "late"
+
+
+def test_open_finding_that_is_late_escalates_once_and_is_not_eased_by_the_next_observation() -> None:
+    (change,) = changes([OPEN], [violation()], by_evidence, late)
+    assert (change.transition, change.violation.severity) == (Transition.ESCALATED, Severity.HIGH)
+    raised = msgspec.structs.replace(OPEN, severity=Severity.HIGH, message="late")
+    assert changes([raised], [violation()], by_evidence, late) == []
+
+
+def test_critical_finding_that_is_late_escalates_once_though_nothing_is_worse() -> None:
+    critical = msgspec.structs.replace(OPEN, severity=Severity.CRITICAL)
+    (change,) = changes([critical], [violation(Severity.CRITICAL)], by_evidence, late)
+    assert (change.transition, change.violation.severity) == (Transition.ESCALATED, Severity.CRITICAL)
+    told = msgspec.structs.replace(critical, message="late")
+    assert changes([told], [violation(Severity.CRITICAL)], by_evidence, late) == []
+
+
+def test_finding_that_opens_or_reopens_is_not_late() -> None:
+    for known in ([], [RESOLVED]):
+        (change,) = changes(known, [violation()], by_evidence, late)
+        assert change.violation == violation()
+
+
+def test_late_finding_ends_as_any_other() -> None:
+    raised = msgspec.structs.replace(OPEN, severity=Severity.HIGH, message="late")
+    (change,) = changes([raised], [], by_evidence, late)
+    assert (change.transition, change.violation.severity) == (Transition.RESOLVED, Severity.HIGH)

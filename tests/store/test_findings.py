@@ -173,3 +173,19 @@ async def test_known_findings_are_those_of_the_tokens_asked_for(connection: Conn
     assert [finding.rule_id for finding in known[numbers[0]]] == ["DT-EXP-01"]
     assert list(known) == numbers[:1]
     assert await findings.known(connection, []) == {}
+
+
+async def test_finding_is_open_since_it_was_opened_or_last_reopened(connection: Connection) -> None:
+    async def open_since() -> float:
+        (finding,) = next(iter((await findings.known(connection, [1])).values()))
+        assert finding.open_since is not None
+        return (finding.open_since - NOW) / HOUR
+
+    await connection.execute("alter table token alter id restart with 1")
+    await sweep(connection, 0, says())
+    await sweep(connection, 1, says(severity=Severity.CRITICAL))
+    assert await open_since() == 0
+    await sweep(connection, 2)
+    await sweep(connection, 3, says())
+    await sweep(connection, 4, says(message="in other words"))
+    assert await open_since() == 3

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from itertools import count
 
 import asyncpg
@@ -34,6 +35,8 @@ async def empty(database: Pool, database_url: Secret) -> AsyncIterator[Pool]:
 
 WITH_SUBJECTS = 4
 """From this migration on a finding names its environment."""
+WITH_DEADLINES = 10
+"""From this migration on a finding says since when it is open."""
 NAMES = [migration.name for migration in migrations()]
 
 
@@ -121,12 +124,15 @@ async def _fill(connection: Connection, version: int) -> None:
     await connection.execute("insert into lookup values (1, 1, $1, 'found', '', $1, 0, 0)", NOW)
     await connection.execute("insert into token_change values (1, $1, 1, 'found', '{}')", NOW)
     await connection.execute("insert into token_use (token_id, observed_at, used_at) values (1, $1, $1)", NOW)
-    of_environment = ", environment_id" if version >= WITH_SUBJECTS else ""
+    further = {"environment_id": WITH_SUBJECTS, "open_since": WITH_DEADLINES}
+    columns = [name for name, since in further.items() if version >= since]
+    values = {"environment_id": "1", "open_since": "$1"}
     await connection.execute(
         f"""
         insert into finding (token_id, rule_id, discriminator, severity, status, message, evidence, opened_at
-            {of_environment})
-        values (1, 'DT-EXP-01', '', 'high', 'open', 'said', '{{}}', $1{", 1" if of_environment else ""})
+            {"".join(f", {name}" for name in columns)})
+        values (1, 'DT-EXP-01', '', 'high', 'open', 'said', '{{}}', $1
+            {"".join(f", {values[name]}" for name in columns)})
         """,
         NOW,
     )
@@ -155,3 +161,26 @@ async def test_migration_that_fails_leaves_nothing_of_itself(empty: Pool, monkey
 
 def test_migrations_are_numbered_without_a_gap() -> None:
     assert [migration.number for migration in migrations()] == list(range(1, len(NAMES) + 1))
+
+
+async def test_finding_is_open_since_it_was_last_reopened(empty: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from auditor.store import migrate as module
+
+    whole = migrations()
+    async with empty.acquire() as connection:
+        monkeypatch.setattr(module, "migrations", lambda: whole[: WITH_DEADLINES - 1])
+        await migrate(connection)
+        await _fill(connection, WITH_DEADLINES - 1)
+        for days, transition in enumerate(("resolved", "reopened", "escalated"), 1):
+            await connection.execute(
+                """
+                insert into finding_event (finding_id, sweep_id, at, transition, severity, message, evidence)
+                values (1, 1, $1::timestamptz + $2 * interval '1 day', $3, 'high', 'said', '{}')
+                """,
+                NOW,
+                days,
+                transition,
+            )
+        monkeypatch.setattr(module, "migrations", lambda: whole)
+        await migrate(connection)
+        assert await connection.fetchval("select open_since - opened_at from finding") == timedelta(days=2)
