@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from auditor.policy.registry import SHIPPED
 from auditor.policy.scope_catalogue import SCOPES
 from auditor.policy.scopes import RiskTier
 from auditor.policy.validation import check_document
-from tests.policy.policy_samples import NOW, PUBLIC_ID, QUIET, observed, policy_of, severity, token
+from tests.policy.policy_samples import NOW, PUBLIC_ID, observed
 
 BASELINE = Path(__file__).parents[2] / "config" / "policies" / "baseline.toml"
 ids = pytest.mark.parametrize("rule", SHIPPED, ids=lambda rule: rule.id)
@@ -170,51 +170,3 @@ def test_evaluation_takes_any_token_and_says_only_json(
         assert violation.rule_id in EVERYTHING.assessed
         # JSON types only; a lone surrogate is text, though UTF-8 has no bytes for it
         assert msgspec.to_builtins(violation.evidence) == violation.evidence
-
-
-spans = st.timedeltas(timedelta(), timedelta(days=800))
-scope_sets = st.sampled_from([(), ("logs.read",), ("settings.write",), ("apiTokens.write",)])
-
-
-def rank(name: str | None) -> int:
-    return -1 if name is None else Severity(name).rank
-
-
-@given(st.sampled_from(["DT-USE-01", "DT-USE-02", "DT-ROT-01", "DT-SCP-05"]), scope_sets, st.booleans(), spans, spans)
-def test_severity_of_age_never_falls_as_time_passes(
-    rule_id: str, scopes: tuple[str, ...], used: bool, first: timedelta, more: timedelta
-) -> None:
-    policy = policy_of(rule_id)
-    seen = observed(token(scopes=scopes, creation_date=NOW, last_used_date=NOW if used else None))
-    assert rank(severity(policy, seen, NOW + first)) <= rank(severity(policy, seen, NOW + first + more))
-
-
-@given(st.timedeltas(timedelta(), timedelta(days=70)), st.timedeltas(timedelta(), timedelta(days=70)), spans)
-def test_severity_of_a_near_end_never_falls_before_the_end(
-    one: timedelta, other: timedelta, used_before_end: timedelta
-) -> None:
-    policy = policy_of("DT-EXP-03")
-    seen = observed(token(expiration_date=NOW, last_used_date=NOW - used_before_end))
-    earlier, later = sorted((NOW - one, NOW - other))
-    assert rank(severity(policy, seen, earlier)) <= rank(severity(policy, seen, later))
-
-
-@given(st.timedeltas(timedelta(), timedelta(days=60)))
-def test_a_near_end_is_never_skipped_whenever_a_sweep_comes(left: timedelta) -> None:
-    assert severity(policy_of("DT-EXP-03"), observed(token(expiration_date=NOW + left))) is not None
-
-
-@given(st.timedeltas(timedelta(days=45), timedelta(days=3000)), spans)
-def test_stale_stays_stale_until_used(idle: timedelta, more: timedelta) -> None:
-    policy = policy_of("DT-USE-02")
-    seen = observed(token(last_used_date=NOW - idle))
-    assert severity(policy, seen, NOW + more) is not None
-    assert severity(policy, observed(token(last_used_date=NOW + more)), NOW + more) is None
-
-
-@given(st.timedeltas(timedelta(days=-400), timedelta(days=400)))
-def test_a_token_is_either_about_to_end_or_ended(left: timedelta) -> None:
-    seen = observed(msgspec.structs.replace(QUIET, expiration_date=NOW + left))
-    near, ended = severity(policy_of("DT-EXP-03"), seen), severity(policy_of("DT-EXP-04"), seen)
-    assert near is None or ended is None
-    assert (ended is not None) is (left < timedelta())

@@ -1,11 +1,16 @@
 """DT-EXP-02: a token made to live longer than policy allows."""
 
+from datetime import timedelta
+from typing import Final
+
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
 from auditor.policy.sampling import days_ahead
 from auditor.policy.thresholds import DaysByTier
 from auditor.policy.wording import counted, iso
+
+_DAY: Final = timedelta(days=1)
 
 
 class Lifetime(Params):
@@ -26,10 +31,11 @@ def check(_observation: Observation, token: TokenMetadata, params: Lifetime, con
     allowed = params.max_days.of(context.tier)
     if lifetime <= allowed:
         return None
+    begun = -(-lifetime // _DAY)  # a day that has begun counts: of 365 days and a second, 365 would look allowed
     return Violation(
         RULE.id,
         Severity.HIGH if context.tier.is_high_risk else Severity.MEDIUM,
-        f"made to live {counted(lifetime.days, 'day')}; {context.tier}-risk tokens may live {allowed.days}",
+        f"made to live {counted(begun, 'day')}; {context.tier}-risk tokens may live {allowed.days}",
         {
             "creation_date": iso(token.creation_date),
             "expiration_date": iso(token.expiration_date),
