@@ -19,6 +19,8 @@ NO = None
         ("svc-ingest", NO),
         ("SVC-ingest", NO),
         ("bob", "high"),
+        (" svc-ingest ", NO),
+        ("my-svc-ingest", "high"),
         (None, "high"),
         ("", "high"),
         ("  ", "high"),
@@ -48,7 +50,11 @@ def test_own_01_is_not_assessed_while_its_feed_cannot_be_read() -> None:
     [
         ("eve", NOW - 24 * HOUR, "critical"),
         ("Eve", NOW - 24 * HOUR, "critical"),
+        (" eve ", NOW - 24 * HOUR, "critical"),
+        ("eve", NOW - 24 * HOUR - SECOND, "critical"),
         ("eve", NOW - 24 * HOUR + SECOND, NO),
+        ("eve", NOW, NO),
+        ("", NOW - 99 * DAY, NO),
         ("eve", NOW + 30 * DAY, NO),
         ("bob", NOW - 99 * DAY, NO),
         (None, NOW - 99 * DAY, NO),
@@ -59,6 +65,12 @@ def test_own_02_fires_when_the_grace_after_leaving_is_over(
 ) -> None:
     policy = policy_of("DT-OWN-02", feeds=Feeds(leavers={"eve": left_at}))
     assert severity(policy, observed(token(owner=owner))) == expected
+
+
+@pytest.mark.parametrize(("left_at", "expected"), [(NOW - SECOND, "critical"), (NOW, "critical"), (NOW + SECOND, NO)])
+def test_own_02_fires_at_once_without_a_grace(left_at: datetime, expected: str | None) -> None:
+    policy = policy_of("DT-OWN-02", feeds=Feeds(leavers={"eve": left_at}), grace_hours=0)
+    assert severity(policy, observed(token(owner="eve"))) == expected
 
 
 def test_own_02_is_applied_with_a_feed_in_which_nobody_left() -> None:
@@ -75,6 +87,10 @@ def test_own_02_is_applied_with_a_feed_in_which_nobody_left() -> None:
         (True, "social-dashboards", None, NO),
         (True, None, None, NO),
         (True, "", "203.0.113.9", "high"),
+        (True, None, "203.0.113.0", "high"),
+        (True, None, "203.0.113.255", "high"),
+        (True, None, "203.0.112.255", NO),
+        (True, None, "::ffff:203.0.113.9", "high"),
         (True, "dashboards", "203.0.114.9", NO),
         (True, "dashboards", "nowhere", NO),
         (False, "jenkins-prod", "203.0.113.9", NO),
@@ -114,6 +130,9 @@ def test_pat_02_forbids_personal_tokens_everywhere_with_a_selector_without_condi
         ("production", "contest latest device", "attested", NO),
         ("production", "prod-ingest", "x", NO),
         ("production", None, None, NO),
+        ("production", "", "", NO),
+        ("production", None, "team-staging", "medium"),
+        ("production", "", "qa", "medium"),
         ("test", "prod-ingest", "x", "medium"),
         ("test", "ingest", "Production team", "medium"),
         ("test", "nonprod-ingest", "x", NO),
@@ -137,7 +156,11 @@ def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
 @pytest.mark.parametrize(
     ("scopes", "confirmed", "age", "expected"),
     [
+        (("logs.read",), 180 * DAY + SECOND, 900 * DAY, "medium"),
         (("logs.read",), 180 * DAY, 900 * DAY, "medium"),
+        (("logs.read",), timedelta(), 900 * DAY, NO),
+        (("logs.read",), -DAY, 900 * DAY, NO),
+        ((), 180 * DAY, 900 * DAY, "medium"),
         (("logs.read",), 180 * DAY - SECOND, 900 * DAY, NO),
         (("settings.write",), 180 * DAY - SECOND, 900 * DAY, NO),
         (("apiTokens.write",), 90 * DAY, 900 * DAY, "medium"),
@@ -169,6 +192,8 @@ def test_inv_02_knows_a_token_of_the_old_format_by_the_answers_id() -> None:
         (PUBLIC_ID, PUBLIC_ID, NO),
         ("dt0c01.AAAAAAAAAAAAAAAAAAAAAAAA", PUBLIC_ID, "critical"),
         ("", PUBLIC_ID, "critical"),
+        (PUBLIC_ID.lower(), PUBLIC_ID, "critical"),
+        (f"{PUBLIC_ID} ", PUBLIC_ID, "critical"),
         ("old-uuid", None, NO),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from auditor.policy.scope_catalogue import SCOPES
-from tests.policy.policy_samples import DAY, NOW, observed, policy_of, said, severity, token
+from tests.policy.policy_samples import DAY, NOW, SECOND, observed, policy_of, said, severity, token
 
 NO = None
 
@@ -17,6 +17,8 @@ NO = None
         ((), NO),
         (("metrics.read",), NO),
         (("settings.write",), "high"),
+        (("Settings.Write",), NO),
+        (("settings.write.more",), NO),
         (("metrics.read", "settings.write"), "high"),
         (("apiTokens.write", "settings.write"), "critical"),
         (("credentialVault.read",), "critical"),
@@ -70,8 +72,11 @@ def some(count: int, family: str = "own{}") -> tuple[str, ...]:
     ("scopes", "expected"),
     [
         ((), NO),
+        (some(1), NO),
+        (some(11, "logs"), NO),
         (some(12, "logs"), NO),
         (some(13, "logs"), "medium"),
+        (some(4), NO),
         (some(5), NO),
         (some(6), "medium"),
         (("DataExport", "ReadConfig", "WriteConfig", "LogExport", "Davis"), NO),
@@ -162,11 +167,16 @@ POWER = ("settings.write",)
     ("changes", "expected"),
     [
         ({"scopes": POWER, "last_used_date": NOW - 45 * DAY}, "high"),
-        ({"scopes": POWER, "last_used_date": NOW - 44 * DAY}, NO),
+        ({"scopes": POWER, "last_used_date": NOW - 45 * DAY - SECOND}, "high"),
+        ({"scopes": POWER, "last_used_date": NOW - 45 * DAY + SECOND}, NO),
+        ({"scopes": POWER, "last_used_date": NOW + DAY}, NO),
         ({"scopes": POWER, "last_used_date": None, "creation_date": NOW - 14 * DAY}, "high"),
-        ({"scopes": POWER, "last_used_date": None, "creation_date": NOW - 13 * DAY}, NO),
+        ({"scopes": POWER, "last_used_date": None, "creation_date": NOW - 14 * DAY - SECOND}, "high"),
+        ({"scopes": POWER, "last_used_date": None, "creation_date": NOW - 14 * DAY + SECOND}, NO),
         ({"scopes": POWER, "last_used_date": None, "creation_date": None}, NO),
         ({"scopes": ("logs.read",), "last_used_date": NOW - 400 * DAY}, NO),
+        ({"scopes": (), "last_used_date": NOW - 400 * DAY}, NO),
+        ({"scopes": ("settings.write", "slo.read"), "last_used_date": None, "creation_date": NOW - DAY}, NO),
         ({"scopes": POWER, "last_used_date": NOW - 400 * DAY, "owner": "svc-approved"}, NO),
     ],
 )
