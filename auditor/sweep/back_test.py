@@ -30,9 +30,7 @@ from auditor.store.tokens import KnownToken
 from auditor.sweep.lookback import recalled
 
 SLICE: Final = 20_000
-"""Tokens in one piece of work."""
-_WORK_FOR_PROCESSES: Final = 2 * SLICE
-"""Tokens below which starting processes takes longer than the work."""
+"""Tokens in one piece of work. For fewer than two pieces, starting processes takes longer than the work."""
 _MOST_PROCESSES: Final = 8
 _COLLECT_EVERY: Final = 20_000
 
@@ -109,8 +107,16 @@ class _Work(NamedTuple):
 class BackTest:
     """Trials over the stored observations of their environments, all of one instant of the database."""
 
-    def __init__(self, server: Secret | Address, trials: Mapping[str, Trial], *, processes: int | None = None) -> None:
+    def __init__(
+        self,
+        server: Secret | Address,
+        trials: Mapping[str, Trial],
+        *,
+        processes: int | None = None,
+        slice_size: int = SLICE,
+    ) -> None:
         self._server = server
+        self._slice_size = slice_size
         self._trials = trials
         self._processes = processes or min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
         self.comparisons: Mapping[str, Comparison] = {name: trial.compare() for name, trial in trials.items()}
@@ -125,11 +131,11 @@ class BackTest:
         """
         disputed = {name: comparison.disputed for name, comparison in self.comparisons.items() if comparison.disputed}
         async with replay.one_instant(connection) as snapshot:
-            cut = await replay.slices(connection, list(disputed), SLICE)
+            cut = await replay.slices(connection, list(disputed), self._slice_size)
             work = [_Work(where, when, snapshot, kept) for when in instants for where in cut]
-            tokens = sum(where.last - where.first + 1 for where in cut) * len(instants)
             bench = _Bench(self._server, self._trials, disputed)
-            if self._processes == 1 or tokens < _WORK_FOR_PROCESSES:
+            tokens = sum(where.last - where.first + 1 for where in cut) * len(instants)
+            if self._processes == 1 or tokens < 2 * self._slice_size:
                 for piece in work:
                     yield piece.when, await bench.tally(piece)
                 return

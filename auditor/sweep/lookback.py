@@ -59,7 +59,13 @@ async def recalled(
         until,
     )
     return [
-        History(known.previous, known.last_found, states.get(known.id, ()), uses.get(known.id, ()), known.misses)
+        History(
+            known.previous,
+            known.last_found,
+            states.get(known.id, ()),
+            uses.get(known.id, ()),
+            max(known.misses - 1, 0),  # the last of them is the observation itself
+        )
         for known in tokens
     ]
 
