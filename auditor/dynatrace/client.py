@@ -73,7 +73,7 @@ class Client:
         self.name = name
         self.concurrency = settings.concurrency
         self.credential = credential
-        self._api = settings.api
+        self.api = settings.api
         self._attempts = settings.attempts
         self.clock = clock
         self._base = settings.url
@@ -282,7 +282,7 @@ class Client:
         if _is_compressed(response):
             return self._ended(Outcome.MALFORMED, _COMPRESSED, _OK, number)
         try:
-            metadata = decode(self._api, content)
+            metadata = decode(self.api, content)
         except MalformedAnswer as error:
             return self._ended(Outcome.MALFORMED, str(error), _OK, number)
         return Lookup(_FOUND, self.clock(), metadata, "", _OK, number)

@@ -59,6 +59,11 @@ class EnvironmentSettings(BaseModel):
     )
     proxy: ProxyUrl | None = Field(default=None, description="HTTP proxy to go through, without a password")
     allow_http: bool = Field(default=False, description="Permit plain HTTP, to this machine only")
+    inventory: bool = Field(
+        default=True,
+        description="Read the environment's own list of tokens at each sweep's end, where the policy applies "
+        "DT-INV-01; takes the scope apiTokens.read",
+    )
     self_lookup: bool = Field(
         default=False,
         description="Look the auditor's own token up with itself if a source holds it; this may move its lastUsedDate",

@@ -1,5 +1,6 @@
 """How a lookup becomes an observation, and what of it is a change."""
 
+import hashlib
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -25,6 +26,13 @@ def label_of(public_id: str | None, fingerprint: bytes, lookup: Lookup) -> str:
         return public_id
     told = lookup.metadata.id if lookup.metadata else ""
     return told if _SPEAKABLE_ID.fullmatch(told) else f"{FINGERPRINT_PREFIX}{fingerprint.hex()}"
+
+
+def speakable(token_id: str) -> str:
+    """Return what a token of the environment's list is called: its id, or a digest of one that is not taken."""
+    if _SPEAKABLE_ID.fullmatch(token_id):
+        return token_id
+    return f"id:{hashlib.sha256(token_id.encode(errors='replace')).hexdigest()[:32]}"
 
 
 def observe(

@@ -1,7 +1,7 @@
 """Findings in the database: what is known of a token's, what happened to them, and reading them."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from auditor.model.finding import Finding, Resolution, Severity, Transition, Waived
 from auditor.model.waiver import Waiver
 from auditor.policy.lifecycle import Change, KnownFinding
+from auditor.policy.rules.aud_04 import EVIDENCE as LATE
 from auditor.store.connection import Connection, Row
 from auditor.store.rows import as_json, recordset
 from auditor.store.tokens import locations_of
@@ -155,6 +156,29 @@ async def _move(connection: Connection, sweep: int | None, moved: Sequence[tuple
             ]
         ),
     )
+
+
+async def past_deadline(
+    connection: Connection, environment: int, spans: Mapping[Severity, timedelta], now: datetime
+) -> Sequence[int]:
+    """Return the ids of an environment's open findings that are open for as long as their severity may be, or longer.
+
+    Without those that say already that they are late, and those that a waiver mutes.
+    """
+    ids: Sequence[int] = await connection.fetchval(
+        """
+        select coalesce(array_agg(f.id order by f.id), '{}') from finding f
+        join unnest($2::text[], $3::interval[]) as allowed (severity, span) on allowed.severity = f.severity
+        where f.environment_id = $1 and f.status = 'open' and f.waiver is null and not f.evidence ? $5
+            and f.open_since <= $4::timestamptz - allowed.span
+        """,
+        environment,
+        [severity.value for severity in spans],
+        list(spans.values()),
+        now,
+        LATE,
+    )
+    return ids
 
 
 def _written(change: Change) -> dict[str, object]:

@@ -2,13 +2,16 @@
 
 from array import array
 from collections.abc import AsyncIterable, Callable, Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 import msgspec
 
 from auditor.model.finding import Resolution, Violation
-from auditor.policy.lifecycle import Change, changes
+from auditor.model.lookup import Observation, Outcome, TokenMetadata
+from auditor.policy.lateness import Deadlines
+from auditor.policy.lifecycle import Change, Deadline, changes
 from auditor.store import comparing, findings
 from auditor.store.comparing import Held, Standing
 from auditor.store.connection import Connection
@@ -17,6 +20,7 @@ from auditor.sweep.telling import About, Teller
 
 ENVIRONMENT = "environment"
 """The subject of a finding that is of the environment as a whole."""
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Said(msgspec.Struct, frozen=True, gc=False):
@@ -40,6 +44,7 @@ async def compare(
     rules: Collection[str],
     said: AsyncIterable[Sequence[Said]],
     ending: Callable[[Standing], Resolution | None],
+    deadlines: Deadlines,
     now: datetime,
 ) -> None:
     """Bring the findings of some rules up to date with everything that these rules say of an environment.
@@ -64,7 +69,7 @@ async def compare(
         teller.tell(told, now)
 
     async for batch in said:
-        moved, untouched = await _moved(connection, environment, judged, batch)
+        moved, untouched = await _moved(connection, environment, judged, batch, deadlines, now)
         standing.extend(untouched)
         if moved:
             await write(moved)
@@ -85,7 +90,12 @@ def _same(resolution: Resolution | None, _rule_id: str) -> Resolution | None:
 
 
 async def _moved(
-    connection: Connection, environment: int, judged: Sequence[str], batch: Sequence[Said]
+    connection: Connection,
+    environment: int,
+    judged: Sequence[str],
+    batch: Sequence[Said],
+    deadlines: Deadlines,
+    now: datetime,
 ) -> tuple[list[tuple[Bearer, About, Change]], list[int]]:
     """Return what a batch changes, and the ids of known findings that it speaks of."""
     violations: dict[Bearer, list[Violation]] = {}
@@ -105,16 +115,43 @@ async def _moved(
         for finding in of_one
         if (bearer, finding.rule_id, finding.discriminator) in spoken
     ]
+    selected = await comparing.held(
+        connection, [bearer for bearer in known if deadlines.is_narrowed and isinstance(bearer, int)]
+    )
     happened = [
         (bearer, change)
         for bearer, of_one in violations.items()
-        for change in changes(known.get(bearer, ()), of_one, lambda _rule_id: None)
+        for change in changes(
+            known.get(bearer, ()),
+            of_one,
+            lambda _rule_id: None,
+            deadline_of(deadlines, bearer, selected.get(bearer) if isinstance(bearer, int) else None, now),
+        )
     ]
     tokens = await comparing.held(connection, [bearer for bearer, _change in happened if isinstance(bearer, int)])
     return [
         (bearer, about_of(bearer, tokens[bearer] if isinstance(bearer, int) else None, change.violation), change)
         for bearer, change in happened
     ], still_said
+
+
+def deadline_of(deadlines: Deadlines, bearer: Bearer, token: Held | None, now: datetime) -> Deadline:
+    """Return the deadline of whom a finding is of; ``token`` may be None where ``deadlines`` are not narrowed."""
+    if token is None:
+        return deadlines.of_subject(str(bearer), now)
+    return deadlines.of(*as_selected(token, deadlines.environment), now)
+
+
+def as_selected(token: Held, environment: str) -> tuple[Observation, TokenMetadata]:
+    """Return what selectors look at; of a token that was never seen, what its sources say."""
+    seen = token.observation
+    if seen is None:
+        observation = Observation(
+            environment, token.label, _NEVER, Outcome.MISSING, None, locations=token.locations, tags=token.tags
+        )
+    else:
+        observation = msgspec.structs.replace(seen, environment=environment)
+    return observation, token.last_found or TokenMetadata(token.label)
 
 
 def about_of(bearer: Bearer, token: Held | None, violation: Violation) -> About:

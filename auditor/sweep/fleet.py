@@ -7,25 +7,26 @@ stands as it last stood. Where too many tokens were never seen at all, or the sw
 from array import array
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 
 from auditor.model.finding import Resolution
-from auditor.model.lookup import Observation, Outcome, TokenMetadata
+from auditor.model.lookup import Outcome
 from auditor.model.sweep import RuleStanding, RuleState
 from auditor.policy import fleet as candidates
 from auditor.policy.base import Rule
 from auditor.policy.engine import Policy
 from auditor.policy.fleet import LineageParams
+from auditor.policy.lateness import Deadlines
 from auditor.policy.registry import rules
 from auditor.store import comparing, fleet
-from auditor.store.comparing import Held, Standing
+from auditor.store.comparing import Standing
 from auditor.store.connection import Connection
 from auditor.store.fleet import Candidates
-from auditor.sweep.comparing import Said, compare
+from auditor.sweep.comparing import Said, as_selected, compare
 from auditor.sweep.recorder import MISSES_THAT_END_FINDINGS
 from auditor.sweep.subject import Subject
 from auditor.sweep.telling import Teller
@@ -33,7 +34,6 @@ from auditor.sweep.telling import Teller
 UNSEEN_SHARE: Final = 0.01
 """With more than this share of the stored tokens never seen by any lookup, a comparison would say too little."""
 
-_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _STOPPED: Final = "it is judged at a sweep's end, which this sweep did not come to"
 
 
@@ -84,6 +84,7 @@ async def judge(
             rules=[*unwanted, *gone],
             said=_nothing(),
             ending=lambda _one: Resolution.POLICY,
+            deadlines=Deadlines(policy, subject.name),
             now=setting.now,
         )
     return standings
@@ -117,7 +118,7 @@ async def _judge_one(
         apart_from = array("q")
         if policy.is_narrowed(rule.id):
             async for held in fleet.held_tokens(reading, setting.environment):
-                if not policy.selects(rule.id, *_as_selected(held, subject.name)):
+                if not policy.selects(rule.id, *as_selected(held, subject.name)):
                     apart_from.append(held.id)
         found = _READERS[rule.candidates](reading, setting, apart_from, policy.params_of(rule.id), subject)
         async with aclosing(found), aclosing(_said(found, policy, rule, setting.now)) as said:
@@ -129,6 +130,7 @@ async def _judge_one(
                 rules=[rule.id],
                 said=said,
                 ending=partial(_ending, rule, policy, subject.name),
+                deadlines=Deadlines(policy, subject.name),
                 now=setting.now,
             )
 
@@ -151,7 +153,7 @@ def _ending(rule: Rule, policy: Policy, environment: str, one: Standing) -> Reso
     token = one.token
     if token is None:
         return Resolution.EVIDENCE
-    if not policy.selects(rule.id, *_as_selected(token, environment)):
+    if not policy.selects(rule.id, *as_selected(token, environment)):
         return Resolution.POLICY
     if rule.ends_with_storage:
         return Resolution.EVIDENCE
@@ -160,18 +162,6 @@ def _ending(rule: Rule, policy: Policy, environment: str, one: Standing) -> Reso
     if token.observation.outcome is Outcome.MISSING:
         return Resolution.MISSING if token.misses >= MISSES_THAT_END_FINDINGS else None
     return Resolution.EVIDENCE
-
-
-def _as_selected(token: Held, environment: str) -> tuple[Observation, TokenMetadata]:
-    """Return what selectors look at; of a token that was never seen, what its sources say."""
-    seen = token.observation
-    if seen is None:
-        observation = Observation(
-            environment, token.label, _NEVER, Outcome.MISSING, None, locations=token.locations, tags=token.tags
-        )
-    else:
-        observation = msgspec.structs.replace(seen, environment=environment)
-    return observation, token.last_found or TokenMetadata(token.label)
 
 
 _Reader = Callable[[Connection, Setting, Sequence[int], Any, Subject], Candidates]

@@ -9,8 +9,9 @@ import structlog
 
 from auditor.model.finding import Alert, Resolution, Severity
 from auditor.model.history import History
-from auditor.model.lookup import Lookup, Outcome
+from auditor.model.lookup import Lookup, Outcome, TokenMetadata
 from auditor.model.sweep import SweepStatus, SweepSummary
+from auditor.policy.lateness import Deadlines
 from auditor.policy.lifecycle import Change, KnownFinding, changes
 from auditor.policy.observing import (
     FINGERPRINT_PREFIX,
@@ -53,6 +54,7 @@ class Recorder:
         self._environment = environment
         self._sweep = sweep
         self._lookback = subject.policy.lookback
+        self._deadlines = Deadlines(subject.policy, subject.name)
         self._reasons: Counter[str] = Counter()
         self._undecided: Counter[str] = Counter()
         """Rules that could not tell of a token, with how many tokens."""
@@ -160,10 +162,16 @@ class Recorder:
         violations, unassessed = policy.assess(observation, history, now)
         if unassessed:
             undecided.append(unassessed)
+        if not known:
+            return changes((), violations, lambda _rule_id: None)
+        token = observation.metadata or history.last_found or TokenMetadata(observation.public_id or observation.label)
+        deadline = self._deadlines.of(observation, token, now)
         if observation.outcome is Outcome.FOUND:
-            return changes(known, violations, lambda rule_id: policy.verdict(rule_id, observation, unassessed))
+            return changes(
+                known, violations, lambda rule_id: policy.verdict(rule_id, observation, unassessed), deadline
+            )
         is_gone = history.misses + 1 >= MISSES_THAT_END_FINDINGS
-        return changes(known, violations, lambda _rule_id: Resolution.MISSING if is_gone else None)
+        return changes(known, violations, lambda _rule_id: Resolution.MISSING if is_gone else None, deadline)
 
     async def announce_end(self, connection: Connection, summary: SweepSummary, stopped: str | None) -> None:
         """Put word of a sweep that failed into the outbox, in the transaction that closes it."""

@@ -31,6 +31,11 @@ class Subject:
     hooks: Mapping[str, Severity]
     """Hook → the severity from which it wants findings."""
     clock: Callable[[], datetime]
+    inventory: bool = True
+    """Whether to read the environment's own list of tokens, where a rule needs it."""
+    slots: Callable[[datetime, datetime, int], int] | None = None
+    """``slots(after, until, limit)``: how many slots of the environment's most frequent schedule lie between two
+    instants, counted up to a limit; None where no schedule sweeps it."""
     waivers: Sequence[WaiverEntry] = ()
     """Those of files; further ones are in the database."""
 

@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import Final
 
+import msgspec
 import structlog
 
 from auditor.model.errors import SourceError, StoreUnavailable, ungrouped
@@ -24,7 +25,7 @@ from auditor.store import sweeps, tokens
 from auditor.store.connection import Connection, Pool
 from auditor.store.database import translated, until_lost
 from auditor.store.tokens import Enrolment, KnownToken
-from auditor.sweep import fleet, waiving
+from auditor.sweep import closing, fleet, waiving
 from auditor.sweep.recorder import Looked, Recorder
 from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
 from auditor.sweep.telling import Teller
@@ -140,7 +141,11 @@ class _Sweep:
             now=subject.clock(),
             policy_digest=subject.policy.digest,
             policy_document=subject.policy.content,
-            rules={**subject.policy.standings, **fleet.unjudged(subject.policy)},
+            rules={
+                **subject.policy.standings,
+                **fleet.unjudged(subject.policy),
+                **closing.unjudged(subject.policy),
+            },
             self_lookup=subject.self_lookup,
         )
         log.info(
@@ -170,14 +175,17 @@ class _Sweep:
             )
         so_far = await sweeps.latest(self._owner, self._subject.name)
         assert so_far is not None
-        standings = await self._compare(teller, now)
+        so_far = msgspec.structs.replace(
+            so_far, status=self._status(so_far), source_problems=dict(self._source_problems)
+        )
+        standings = {**await self._compare(teller, now), **await self._judge_audit(teller, so_far, now)}
         await waiving.settle(self._owner, teller, waivers, environment=self._environment, sweep=self._sweep, now=now)
         await waiving.review(self._owner, self._subject, waivers, environment=self._environment, now=now)
         async with self._owner.transaction():
             summary = await sweeps.finish(
                 self._owner,
                 self._sweep,
-                status=self._status(so_far),
+                status=so_far.status,
                 source_problems=self._source_problems,
                 standings=standings,
                 now=now,
@@ -215,6 +223,19 @@ class _Sweep:
         )
         async with self._pool.acquire() as writing:
             return await fleet.judge(self._owner, writing, self._subject, teller, setting)
+
+    async def _judge_audit(self, teller: Teller, summary: SweepSummary, now: datetime) -> Mapping[str, RuleStanding]:
+        """Judge what the environment lists, the audit itself, and what is late, now that everything else is told."""
+        return await closing.judge(
+            self._owner,
+            self._subject,
+            teller,
+            environment=self._environment,
+            summary=summary,
+            stopped=self._stopped,
+            stopping=self._stopping,
+            now=now,
+        )
 
     def _status(self, summary: SweepSummary) -> SweepStatus:
         if self._stopped is not None:
