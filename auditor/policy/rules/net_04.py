@@ -11,7 +11,7 @@ from auditor.policy.base import Context, Framework, Kind, Rule, Sample
 from auditor.policy.events import Count, PrefixParams, seen_uses
 from auditor.policy.sampling import days_ago, history_of
 from auditor.policy.thresholds import Days
-from auditor.policy.wording import iso, listed, minute
+from auditor.policy.wording import day, listed
 
 
 class ManyNetworks(PrefixParams):
@@ -53,13 +53,12 @@ def check(observation: Observation, _token: TokenMetadata, params: ManyNetworks,
             return Violation(
                 RULE.id,
                 Severity.MEDIUM,
-                f"used from {len(networks)} networks in the {params.window_days} days up to {minute(last.used_at)}: "
+                f"used from {len(networks)} networks in the {params.window_days} days up to {day(last.used_at)}: "
                 f"{listed(networks)}",
                 {
                     "networks": networks,
                     "window_days": params.window_days,
-                    "until": iso(last.used_at),
-                    "seen_at": iso(last.observed_at),
+                    "until": day(last.used_at),  # a day, so that uses of the same day change nothing
                 },
             )
     return None

@@ -37,6 +37,15 @@ class Vanished(EventParams):
         """``recent_use_days`` as a span."""
         return timedelta(days=self.recent_use_days)
 
+    @property
+    def look_back(self) -> timedelta:
+        """How far back the rule must see: to the first miss, also where the sweep that confirms it comes late."""
+        return 2 * self.kept
+
+    def speaks_of(self, since: datetime, misses: int, now: datetime) -> bool:
+        """Whether an absence of so many lookups is still spoken of; the lookup that confirms it always does."""
+        return misses == self.confirm_sweeps or now - since < self.kept
+
 
 def check(observation: Observation, token: TokenMetadata, params: Vanished, context: Context) -> Violation | None:
     """Fire where lookups say that there is no such token, though it did not end in the ordinary way.
@@ -46,15 +55,17 @@ def check(observation: Observation, token: TokenMetadata, params: Vanished, cont
     it, it is stored for the *wrong environment*, or was deleted before it was first looked up.
     """
     history = context.history
-    if history.misses + 1 < params.confirm_sweeps:
+    misses = history.misses + 1
+    if misses < params.confirm_sweeps:
         return None
     if history.last_found is None:
-        return _never_found(observation, params, context)
+        since = observation.first_seen_at
+        return _never_found(since) if since is not None and params.speaks_of(since, misses, context.now) else None
     seen = states(history, observation)
     if not seen or seen[-1].outcome is not _MISSING:
         return None
     gone = seen[-1]
-    if context.now - gone.at >= params.kept or _reading(token, gone, params) != "revoked":
+    if not params.speaks_of(gone.at, misses, context.now) or _reading(token, gone, params) != "revoked":
         return None
     end, used = token.expiration_date, token.last_used_date
     is_recent = used is not None and gone.at - used <= params.recently
@@ -92,10 +103,7 @@ def _when(end: datetime | None, gone_at: datetime) -> str:
     return f"around its expiration on {day(end)}, sooner than the platform purges"
 
 
-def _never_found(observation: Observation, params: Vanished, context: Context) -> Violation | None:
-    since = observation.first_seen_at
-    if since is None or context.now - since >= params.kept:
-        return None
+def _never_found(since: datetime) -> Violation:
     return Violation(
         RULE.id,
         Severity.MEDIUM,

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final, NamedTuple
 
+import msgspec
+
 from auditor.model.finding import Severity, Violation
 from auditor.model.history import Use
 from auditor.model.lookup import Observation, TokenMetadata
@@ -31,14 +33,15 @@ class ImpossibleDates(EventParams):
 
 class _Oddity(NamedTuple):
     field: str
-    seen_at: datetime
-    before: datetime | None
     value: datetime
+    before: datetime | None = None
+    """None: the value lay in the future. Only that is said of it, and not by which lookup: every one shows it anew."""
+    seen_at: datetime | None = None
 
     @property
     def said(self) -> str:
-        if self.before is None:
-            return f"{self.field} {minute(self.value)} lay in the future of the lookup on {minute(self.seen_at)}"
+        if self.before is None or self.seen_at is None:
+            return f"{self.field} {minute(self.value)} lay in the future when a lookup showed it"
         verb = "moved back" if self.value < self.before else "changed"
         return f"{self.field} {verb} from {minute(self.before)} to {minute(self.value)}, seen on {minute(self.seen_at)}"
 
@@ -72,7 +75,7 @@ def check(
                     "field": oddity.field,
                     "before": iso_or_none(oddity.before),
                     "value": iso(oddity.value),
-                    "seen_at": iso(oddity.seen_at),
+                    "seen_at": iso_or_none(oddity.seen_at),
                 }
                 for oddity in odd[-_SHOWN:]
             ]
@@ -81,17 +84,17 @@ def check(
 
 
 def _when(oddity: _Oddity) -> tuple[datetime, str, datetime]:
-    return oddity.seen_at, oddity.field, oddity.value
+    return oddity.seen_at or oddity.value, oddity.field, oddity.value
 
 
 def _ahead(seen_at: datetime, token: TokenMetadata, params: ImpossibleDates) -> Iterator[_Oddity]:
     used, modified, created = token.last_used_date, token.modified_date, token.creation_date
     if used is not None and used > seen_at and used - seen_at > params.skew:
-        yield _Oddity("lastUsedDate", seen_at, None, used)
+        yield _Oddity("lastUsedDate", used)
     if modified is not None and modified > seen_at and modified - seen_at > params.skew:
-        yield _Oddity("modifiedDate", seen_at, None, modified)
+        yield _Oddity("modifiedDate", modified)
     if created is not None and created > seen_at and created - seen_at > params.skew:
-        yield _Oddity("creationDate", seen_at, None, created)
+        yield _Oddity("creationDate", created)
 
 
 def _in_states(observation: Observation, params: ImpossibleDates, context: Context) -> Iterator[_Oddity]:
@@ -99,16 +102,11 @@ def _in_states(observation: Observation, params: ImpossibleDates, context: Conte
         before, after = step.before, step.after
         created, created_before = after.creation_date, before.creation_date
         if created_before is not None and created is not None and created != created_before and before.id == after.id:
-            yield _Oddity("creationDate", step.at, created_before, created)
+            yield _Oddity("creationDate", created, created_before, step.at)
         modified, modified_before = after.modified_date, before.modified_date
         if modified_before is not None and modified is not None and modified_before - modified > params.skew:
-            yield _Oddity("modifiedDate", step.at, modified_before, modified)
-        for field, old, new in (
-            ("creationDate", created_before, created),
-            ("modifiedDate", modified_before, modified),
-        ):
-            if new is not None and new != old and new - step.at > params.skew:
-                yield _Oddity(field, step.at, None, new)
+            yield _Oddity("modifiedDate", modified, modified_before, step.at)
+        yield from _ahead(step.at, msgspec.structs.replace(after, last_used_date=None), params)
 
 
 def _in_uses(observation: Observation, params: ImpossibleDates, context: Context) -> Iterator[_Oddity]:
@@ -116,9 +114,9 @@ def _in_uses(observation: Observation, params: ImpossibleDates, context: Context
         if context.now - use.observed_at >= params.kept:
             continue
         if before is not None and before.used_at - use.used_at > params.skew:
-            yield _Oddity("lastUsedDate", use.observed_at, before.used_at, use.used_at)
+            yield _Oddity("lastUsedDate", use.used_at, before.used_at, use.observed_at)
         if use.used_at - use.observed_at > params.skew:
-            yield _Oddity("lastUsedDate", use.observed_at, None, use.used_at)
+            yield _Oddity("lastUsedDate", use.used_at)
 
 
 RULE = Rule(
