@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from auditor.model.secret import Secret
 from auditor.store import embedded
@@ -15,6 +16,8 @@ from auditor.store.connection import Pool
 from auditor.store.database import connected
 from auditor.store.migrate import migrate
 
+settings.register_profile("at any speed", deadline=None)  # no test may fail for the load of the machine
+settings.load_profile("at any speed")
 _numbers = itertools.count()
 
 

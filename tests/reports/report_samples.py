@@ -45,7 +45,7 @@ _OPEN: list[tuple[str, str, str, str | None, str | None, str, str, int, str, dic
         "env:DT_EXPORT_TOKEN",
         6,
         "its owner left on 2026-02-20",
-        {"owner": "mara.lindqvist@example.com", "left_at": "2026-02-20T17:00:00+00:00"},
+        {"owner": "mara.lindqvist@example.com", "left_at": "2026-02-20T17:00:00Z"},
     ),
     (
         "DT-SCP-01",
@@ -117,7 +117,7 @@ _OPEN: list[tuple[str, str, str, str | None, str | None, str, str, int, str, dic
         "tokens.csv:7",
         204,
         "not used for 412 days",
-        {"last_used_date": "2025-01-14T09:12:44+00:00", "risk_tier": "default"},
+        {"last_used_date": "2025-01-14T09:12:44Z", "risk_tier": "default"},
     ),
     (
         "DT-ROT-01",
@@ -129,7 +129,7 @@ _OPEN: list[tuple[str, str, str, str | None, str | None, str, str, int, str, dic
         "/etc/auditor/tokens/log-forwarder",
         52,
         "417 days old; the policy's rotation period is 365 days",
-        {"creation_date": "2025-01-09T08:00:00+00:00", "max_age_days": 365},
+        {"creation_date": "2025-01-09T08:00:00Z", "max_age_days": 365},
     ),
     (
         "DT-USE-01",
@@ -141,7 +141,7 @@ _OPEN: list[tuple[str, str, str, str | None, str | None, str, str, int, str, dic
         "entry dynatrace/pilot",
         12,
         "created 42 days ago and never used",
-        {"creation_date": "2026-01-19T10:30:00+00:00"},
+        {"creation_date": "2026-01-19T10:30:00Z"},
     ),
     (
         "DT-FMT-01",
@@ -177,7 +177,7 @@ _OPEN: list[tuple[str, str, str, str | None, str | None, str, str, int, str, dic
         "tokens.csv:15",
         30,
         "disabled for 62 days and not deleted",
-        {"disabled_since": "2025-12-30T04:00:00+00:00"},
+        {"disabled_since": "2025-12-30T04:00:00Z"},
     ),
     (
         "DT-SCP-06",
@@ -201,7 +201,7 @@ _OPEN: list[tuple[str, str, str, str | None, str | None, str, str, int, str, dic
         "entry dynatrace/checkout",
         1,
         "expires in 58 days",
-        {"expiration_date": "2026-04-29T00:00:00+00:00"},
+        {"expiration_date": "2026-04-29T00:00:00Z"},
     ),
 ]
 

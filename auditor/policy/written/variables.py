@@ -9,6 +9,7 @@ import msgspec
 
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, NotAssessable
+from auditor.policy.wording import iso
 
 
 class Shape(StrEnum):
@@ -193,4 +194,4 @@ assert set(_FIELDS) == {field.name for field in msgspec.structs.fields(TokenMeta
 
 def json_value(value: Any) -> Any:
     """Return a variable's value as evidence holds it: JSON types, instants as ISO 8601."""
-    return value.isoformat() if isinstance(value, datetime) else value
+    return iso(value) if isinstance(value, datetime) else value
