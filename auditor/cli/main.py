@@ -31,7 +31,9 @@ app.add_typer(tokens_app, name="tokens")
 policy_app = typer.Typer(
     help="See what the policy makes of a token, or what a draft of it would change.", no_args_is_help=True
 )
+waivers_app = typer.Typer(help="List waivers, or withdraw one.")
 app.add_typer(findings_app, name="findings")
+app.add_typer(waivers_app, name="waivers")
 app.add_typer(policy_app, name="policy")
 
 
@@ -119,7 +121,8 @@ def sweep(
     environments: Annotated[list[str] | None, typer.Argument(help="Environments to sweep.")] = None,
     all_environments: Annotated[bool, typer.Option("--all", help="Sweep every configured environment.")] = False,
     fail_on: Annotated[
-        SeverityName | None, typer.Option(help="Exit with 1 when a finding of this severity or worse is open.")
+        SeverityName | None,
+        typer.Option(help="Exit with 1 when a finding of this severity or worse is open, and no waiver covers it."),
     ] = None,
     deliver_seconds: Annotated[
         float, typer.Option(min=0, help="Spend at most so long on delivering alerts; the rest waits for the next run.")
@@ -179,9 +182,12 @@ def findings(
     severity: Annotated[SeverityName | None, typer.Option(help="Only this severity or worse.")] = None,
     rule: Annotated[list[str] | None, typer.Option(help="Only this rule.")] = None,
     resolved_days: Annotated[int, typer.Option(min=0, max=36_500, help="Also those resolved within so many days.")] = 0,
+    waived: Annotated[
+        bool | None, typer.Option("--waived/--no-waived", help="Only those that a waiver mutes, or only the others.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List open findings, worst first."""
+    """List open findings, worst first; those that a waiver mutes come after the others."""
     if context.invoked_subcommand is not None:
         return
     from auditor.cli import listing
@@ -193,6 +199,7 @@ def findings(
             least=severity.value if severity else None,
             rules=rule or [],
             resolved_days=resolved_days,
+            waived=waived,
             as_json=as_json,
         )
     )
@@ -206,6 +213,57 @@ def show_finding(
     from auditor.cli import listing
 
     _finish(listing.show(_session(), key, as_json=as_json))
+
+
+@app.command()
+def waive(
+    key: Annotated[str, typer.Argument(help="The finding's key: environment/token/rule.")],
+    owner: Annotated[str, typer.Option(help="Who asks for it and answers for the risk.")],
+    approver: Annotated[str, typer.Option(help="Who grants it.")],
+    reason: Annotated[str, typer.Option(help="Why the finding is accepted.")],
+    ticket: Annotated[str, typer.Option(help="Where the mend is tracked.")],
+    until: Annotated[
+        str, typer.Option(help="The first day (from midnight UTC), or instant, on which it is in force no more.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Accept an open finding until a day: it stays open and visible, and alerts of it are muted."""
+    from auditor.cli import waiving
+
+    _finish(
+        waiving.waive(
+            _session(),
+            key,
+            owner=owner,
+            approver=approver,
+            reason=reason,
+            ticket=ticket,
+            until=until,
+            as_json=as_json,
+        )
+    )
+
+
+@waivers_app.callback(invoke_without_command=True)
+def waivers(
+    context: typer.Context,
+    withdrawn: Annotated[bool, typer.Option("--withdrawn", help="Also those that were withdrawn.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the waivers of files and those that auditor waive made, the first to end first."""
+    if context.invoked_subcommand is not None:
+        return
+    from auditor.cli import waiving
+
+    _finish(waiving.list_waivers(_session(), withdrawn=withdrawn, as_json=as_json))
+
+
+@waivers_app.command("remove")
+def remove_waiver(waiver: Annotated[str, typer.Argument(help="The waiver as the list names it.")]) -> None:
+    """Withdraw a waiver that auditor waive made; what it mutes reopens at the next sweep."""
+    from auditor.cli import waiving
+
+    _finish(waiving.remove(_session(), waiver))
 
 
 @app.command()
@@ -231,6 +289,28 @@ def revocable(
             as_json=as_json,
         )
     )
+
+
+@app.command()
+def forecast(
+    environment: Annotated[list[str] | None, typer.Option("--environment", "-e", help="Only this environment.")] = None,
+    lead_days: Annotated[
+        int, typer.Option(min=0, max=365, help="Propose to renew tokens at least so many days before they expire.")
+    ] = 14,
+    spread_days: Annotated[
+        int, typer.Option(min=0, max=365, help="Spread what ends at once over at most so many days before that.")
+    ] = 30,
+    weekdays_only: Annotated[
+        bool, typer.Option("--weekdays-only", help="Propose to renew nothing on Saturdays and Sundays.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Forecast what expires within twelve months, and propose days that stagger what ends at once."""
+    from auditor.cli import forecasting
+    from auditor.policy.forecast import Staggering
+
+    staggering = Staggering(lead_days=lead_days, spread_days=spread_days, weekdays_only=weekdays_only)
+    _finish(forecasting.forecast(_session(), environments=environment or [], staggering=staggering, as_json=as_json))
 
 
 @app.command()

@@ -12,6 +12,7 @@ from auditor.cli.session import Session, now, require_known, run_loop
 from auditor.cli.showing import console, is_text, text, writing
 from auditor.model.errors import ConfigError, Problem
 from auditor.policy.revocation import Judgement, Verdict
+from auditor.reports.sentences import plural
 from auditor.reports.verdicts import MEANINGS, REVOCABLE, judgements
 from auditor.store.connection import Connection
 from auditor.store.revocation import Filter
@@ -133,4 +134,4 @@ def style_of(verdict: Verdict) -> str:
 def _print_counts(counts: Counter[Verdict]) -> None:
     total = sum(counts.values())
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
-    console().print(f"{total} tokens: {told}." if total else "No token is known yet.")
+    console().print(f"{plural(total, 'token')}: {told}." if total else "No token is known yet.")

@@ -61,7 +61,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     environment: str
     first_day: date
     last_day: date
-    """Twelve months on; with windows of several days, the last day of the last window."""
+    """Twelve months on. A window that goes on beyond it is judged by what expires up to this day."""
     active: int
     """Live tokens, whenever they expire, if ever."""
     days: Mapping[date, int]
@@ -111,14 +111,14 @@ class Proposal(msgspec.Struct, frozen=True):
     keeps_lead: bool
 
 
-def horizon(now: datetime, window_days: int) -> tuple[date, date]:
-    """Return the first and the last day of a forecast: today, and twelve months on to the end of that window."""
+def horizon(now: datetime) -> tuple[date, date]:
+    """Return the first and the last day of a forecast: today, and the day before today's date in a year."""
     first = day_of(now)
     try:
         end = first.replace(year=first.year + 1)
     except ValueError:  # 29 February
         end = date(first.year + 1, 3, 1)
-    return first, _window_of(end - _DAY, window_days) + (window_days - 1) * _DAY
+    return first, end - _DAY
 
 
 def day_of(instant: datetime) -> date:
@@ -139,7 +139,7 @@ def forecast(
 
     ``cliff`` says what DT-EXP-06 holds to be too many; windows are the ones that it looks at.
     """
-    first, last = horizon(now, cliff.window_days)
+    first, last = horizon(now)
     ahead = {day: days[day] for day in sorted(days) if first <= day <= last and days[day] > 0}
     cliffs = list(_cliffs(ahead, active, cliff, now))
     slots = _stagger(ahead, cliffs, first, staggering)
@@ -159,23 +159,32 @@ def forecast(
     )
 
 
-def proposals(made: Forecast, endings: Iterator[Ending]) -> Iterator[Proposal]:
-    """Yield each token of a cliff with its day; tokens come by the day they expire and then by owner.
+class Proposer:
+    """Gives the tokens of cliffs their days, one token after the other, so that nobody has to hold them all.
 
-    The tokens of one day take its slots in turn, so that those of one owner, who come together, are spread.
+    Tokens have to come by the day they expire and then by owner. The tokens of one day take its slots in turn, so that
+    those of one owner, who come together, are spread.
     """
-    by_day: dict[date, list[Slot]] = {}
-    for slot in made.slots:
-        by_day.setdefault(slot.expire_on, []).append(slot)
-    day: date | None = None
-    turns: Iterator[Slot] = iter(())
-    for ending in endings:
+
+    def __init__(self, made: Forecast) -> None:
+        self._by_day: dict[date, list[Slot]] = {}
+        for slot in made.slots:
+            self._by_day.setdefault(slot.expire_on, []).append(slot)
+        self._day: date | None = None
+        self._turns: Iterator[Slot] = iter(())
+
+    @property
+    def days(self) -> list[date]:
+        """The days on which tokens of cliffs expire, in order."""
+        return sorted(self._by_day)
+
+    def propose(self, ending: Ending) -> Proposal | None:
+        """Return a token's day; None where it is of no cliff."""
         expires = day_of(ending.expiration_date)
-        if expires != day:
-            day, turns = expires, _in_turn(by_day.get(expires, ()))
-        turn = next(turns, None)
-        if turn is not None:
-            yield Proposal(ending, turn.renew_on, turn.keeps_lead)
+        if expires != self._day:
+            self._day, self._turns = expires, _in_turn(self._by_day.get(expires, ()))
+        slot = next(self._turns, None)
+        return None if slot is None else Proposal(ending, slot.renew_on, slot.keeps_lead)
 
 
 def _in_turn(slots: Sequence[Slot]) -> Iterator[Slot]:

@@ -77,14 +77,14 @@ def test_every_verdict_is_listed_on_demand_worst_last(swept: Site) -> None:
     some = swept.run("revocable", "--verdict", "do_not_revoke", "--verdict", "risky", "--json").json()
     assert [one["token_name"] for one in some] == ["fresh", "busy"]
     assert swept.run("revocable", "--json", "-e", "staging").json() == []
-    assert "1 tokens: 1 do_not_revoke." in swept.run("revocable", "-e", "staging").out
+    assert "1 token: 1 do_not_revoke." in swept.run("revocable", "-e", "staging").out
 
 
 def test_one_token_is_told_of_whatever_its_verdict(swept: Site) -> None:
     done = swept.run("revocable", label(swept, "staging", 0))
     assert done.exit_code == 0
     assert done.out.splitlines()[0] == "do_not_revoke: something depends on it"
-    assert "tokens:" not in done.out
+    assert "1 token:" not in done.out
 
 
 @pytest.mark.parametrize("token", ["dt0c01.ZZZZZZZZZZZZZZZZZZZZZZZZ", "\udcff", ""])
