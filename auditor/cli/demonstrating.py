@@ -81,7 +81,7 @@ def _title(words: str) -> None:
 
 
 def _show(act: Act) -> None:
-    print_account(act.summaries, act.open_findings)
+    print_account(act.summaries, act.open_findings, {})
     if act.happened:
         console().print()
         _show_happened(act.happened[:_SHOWN])

@@ -10,6 +10,7 @@ from auditor.cli.session import Session, now, require_known, run_loop
 from auditor.cli.showing import cell, console, is_text, print_json, print_table, severity, text
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.finding import Finding, Severity
+from auditor.model.waiver import Waiver
 from auditor.policy.base import Rule
 from auditor.policy.registry import rules_of
 from auditor.policy.revocation import Judgement
@@ -25,6 +26,7 @@ def findings(
     least: str | None,
     rules: Sequence[str],
     resolved_days: int,
+    waived: bool | None,
     as_json: bool,
 ) -> int:
     """List findings, worst first. Exit code 0: listing finds nothing wrong by itself."""
@@ -33,6 +35,7 @@ def findings(
         rules=tuple(rule.upper() for rule in rules),
         min_severity=Severity(least) if least else Severity.INFO,
         resolved_since=now() - timedelta(days=resolved_days) if resolved_days else None,
+        waived=waived,
     )
     found = run_loop(_read(session, wanted))
     if as_json:
@@ -65,12 +68,18 @@ def _print(found: Sequence[Finding]) -> None:
                 cell(finding.token_name or ""),
                 cell(finding.owner or ""),
                 f"{finding.opened_at:%Y-%m-%d}",
-                cell(finding.message if finding.status == "open" else f"{finding.status}: {finding.message}"),
+                cell(_said(finding)),
             )
             for finding in found
         ),
     )
     out.print(f"\n{len(found)} findings. Show one: auditor findings show ENVIRONMENT/TOKEN/RULE")
+
+
+def _said(finding: Finding) -> str:
+    if finding.waiver is not None:
+        return f"waived until {finding.waiver.until:%Y-%m-%d} ({finding.waiver.id}): {finding.message}"
+    return finding.message if finding.status == "open" else f"{finding.status}: {finding.message}"
 
 
 def show(session: Session, key: str, *, as_json: bool) -> int:
@@ -106,6 +115,7 @@ def _describe(finding: Finding, events: Sequence[Event], verdict: Judgement | No
     facts = (
         ("Severity", severity(finding.severity.value)),
         ("Status", text(finding.status if finding.resolution is None else f"{finding.status} by {finding.resolution}")),
+        *((("Waived", text(_terms(finding.waiver))),) if finding.waiver else ()),
         ("What", text(finding.message)),
         ("Rule", text(f"{finding.rule_id} {rule.title if rule else '(not in this catalogue)'}")),
         ("Name", text(finding.token_name or "-")),
@@ -130,8 +140,17 @@ def _describe(finding: Finding, events: Sequence[Event], verdict: Judgement | No
     out.print(text("History", "bold"))
     for event in events:
         how = f" by {event.resolution}" if event.resolution else ""
+        where = "between sweeps" if event.sweep is None else f"sweep {event.sweep}"
+        what = f"{event.message} ({where})" if event.waiver is None else f"{_terms(event.waiver)} ({where})"
         out.print(
             text(f"  {event.at:%Y-%m-%d %H:%M}  {event.transition.value}{how}  "),
             severity(event.severity.value),
-            text(f" {event.message} (sweep {event.sweep})"),
+            text(f" {what}"),
         )
+
+
+def _terms(waiver: Waiver) -> str:
+    return (
+        f"until {waiver.until:%Y-%m-%d %H:%M} UTC by {waiver.id}: owner {waiver.owner}, approver {waiver.approver}, "
+        f"ticket {waiver.ticket}: {waiver.reason}"
+    )

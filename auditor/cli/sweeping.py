@@ -65,10 +65,17 @@ async def _sweep(
                 await drain(pool, assembly.hooks, clock=now, seconds=deliver_seconds)
             async with pool.acquire() as connection:
                 counts = await findings.count_open(connection)
+                waived = await findings.count_waived(connection)
     if as_json:
-        print_json({"sweeps": summaries, "open_findings": {name: counts.get(name, {}) for name in names}})
+        print_json(
+            {
+                "sweeps": summaries,
+                "open_findings": {name: counts.get(name, {}) for name in names},
+                "waived_findings": {name: waived.get(name, {}) for name in names},
+            }
+        )
     else:
-        print_account(summaries, counts)
+        print_account(summaries, counts, waived)
     if stop.exit_code is not None:
         return stop.exit_code
     if any(summary.status is not SweepStatus.COMPLETE for summary in summaries) or len(summaries) < len(names):
@@ -144,10 +151,15 @@ def _is_met(fail_on: Severity, counts: Mapping[str, Mapping[Severity, int]], nam
     )
 
 
-def print_account(summaries: Sequence[SweepSummary], counts: Mapping[str, Mapping[Severity, int]]) -> None:
-    """Print how sweeps ended and what is open."""
+def print_account(
+    summaries: Sequence[SweepSummary],
+    counts: Mapping[str, Mapping[Severity, int]],
+    waived: Mapping[str, Mapping[Severity, int]],
+) -> None:
+    """Print how sweeps ended and what is open; ``counts`` are without what is ``waived``."""
+    severities = [severity.value for severity in Severity]
     print_table(
-        ("Environment", "Sweep", "Enrolled", "Found", "Missing", "Refused", "Failed", *(s.value for s in Severity)),
+        ("Environment", "Sweep", "Enrolled", "Found", "Missing", "Refused", "Failed", *severities, "waived"),
         (
             (
                 summary.environment,
@@ -158,6 +170,7 @@ def print_account(summaries: Sequence[SweepSummary], counts: Mapping[str, Mappin
                 str(summary.refused),
                 str(summary.failed),
                 *(str(counts.get(summary.environment, {}).get(severity, 0)) for severity in Severity),
+                str(sum(waived.get(summary.environment, {}).values())),
             )
             for summary in summaries
         ),

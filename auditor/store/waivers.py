@@ -112,6 +112,33 @@ async def concerned(
     )
 
 
+async def lock_finding(connection: Connection, finding: FindingId) -> tuple[int, int] | None:
+    """Hold a finding still until the transaction ends; return the ids of its environment and of itself, or None."""
+    row = await connection.fetchrow(
+        """
+        select f.environment_id, f.id from finding f
+        join environment e on e.id = f.environment_id
+        where e.name = $1 and f.rule_id = $3 and f.discriminator = $4
+            and (f.token_id = (select k.id from token k where k.environment_id = e.id and k.label = $2)
+                or f.token_id is null and f.subject = $2)
+        order by f.token_id limit 1
+        for update of f
+        """,
+        *finding,
+    )
+    return None if row is None else (row["environment_id"], row["id"])
+
+
+async def count_muted(connection: Connection) -> Mapping[str, int]:
+    """Return how many open findings each waiver mutes, by its id; those that mute none are left out."""
+    return {
+        row["id"]: row["findings"]
+        for row in await connection.fetch(
+            "select waiver->>'id' as id, count(*) as findings from finding where waiver is not null group by 1"
+        )
+    }
+
+
 class Muted(msgspec.Struct, frozen=True):
     """What one waiver mutes in an environment."""
 

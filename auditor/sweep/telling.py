@@ -85,6 +85,8 @@ class Teller:
         view = None
         if about.seen is not None and self._waivers.has_selectors_for(violation.rule_id):
             observation, token = about.seen
+            if observation.environment != self._environment:  # one from the store does not say
+                observation = msgspec.structs.replace(observation, environment=self._environment)
             view = View(observation, token, self._risk.tier_of_all(token.scopes))
         finding = FindingId(self._environment, about.label, violation.rule_id, violation.discriminator)
         return self._waivers.covering(finding, view, before, now)

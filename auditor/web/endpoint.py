@@ -64,6 +64,7 @@ class Endpoint:
                     body = self._metrics.render(
                         await posture.environments(connection),
                         await findings.count_open(connection),
+                        await findings.count_waived(connection),
                         await outbox.count(connection),
                     )
         except StoreUnavailable as error:

@@ -63,11 +63,12 @@ class Metrics:
         self,
         environments: Sequence[EnvironmentState],
         findings: Mapping[str, Mapping[Severity, int]],
+        waived: Mapping[str, Mapping[Severity, int]],
         deliveries: Mapping[tuple[str, DeliveryState], int],
     ) -> bytes:
         """Return everything as text: the counters of this process, and gauges of what the database says."""
         gauges = CollectorRegistry()
-        gauges.register(_Snapshot(_gauges(environments, findings, deliveries)))
+        gauges.register(_Snapshot(_gauges(environments, findings, waived, deliveries)))
         return generate_latest(self._registry) + generate_latest(gauges)
 
 
@@ -84,14 +85,19 @@ class _Snapshot:
 def _gauges(
     environments: Sequence[EnvironmentState],
     findings: Mapping[str, Mapping[Severity, int]],
+    waived: Mapping[str, Mapping[Severity, int]],
     deliveries: Mapping[tuple[str, DeliveryState], int],
 ) -> Iterable[Metric]:
-    open_findings = GaugeMetricFamily("auditor_findings_open", "Open findings", labels=("environment", "severity"))
-    for environment in environments:
-        for severity in Severity:
-            number = findings.get(environment.name, {}).get(severity, 0)
-            open_findings.add_metric((environment.name, severity.value), number)
-    yield open_findings
+    for name, meaning, counts in (
+        ("auditor_findings_open", "Open findings that no waiver covers", findings),
+        ("auditor_findings_waived", "Open findings that a waiver covers", waived),
+    ):
+        gauge = GaugeMetricFamily(name, meaning, labels=("environment", "severity"))
+        for environment in environments:
+            for severity in Severity:
+                number = counts.get(environment.name, {}).get(severity, 0)
+                gauge.add_metric((environment.name, severity.value), number)
+        yield gauge
 
     finished = GaugeMetricFamily(
         "auditor_sweep_finished_timestamp_seconds", "When the last sweep ended, Unix time", labels=("environment",)

@@ -89,7 +89,7 @@ def test_finding_is_shown_with_evidence_mend_and_history(swept: Site) -> None:
     document = swept.run("findings", "show", key, "--json").json()
     assert document["finding"]["key"] == key
     (event,) = document["history"]
-    assert {"at", "transition", "severity", "resolution", "message", "evidence", "sweep"} == event.keys()
+    assert {"at", "transition", "severity", "resolution", "message", "evidence", "sweep", "waiver"} == event.keys()
 
 
 @pytest.mark.parametrize("key", ["", "prod", "prod/x/DT-EXP-01", "a/b/c/d/e", "prod/\udcff/DT-EXP-01", "\udcff"])

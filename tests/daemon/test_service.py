@@ -50,6 +50,7 @@ async def test_service_sweeps_on_schedule_says_how_it_is_and_ends_in_order(
     }
     assert samples["auditor_findings_open", "prod", "high"] == 3
     assert samples["auditor_findings_open", "prod", "critical"] == 0
+    assert samples["auditor_findings_waived", "prod", "high"] == 0
     assert samples["auditor_sweep_tokens", "prod", "found"] == 3
     assert samples["auditor_sweep_coverage_ratio", "prod"] == 1
     assert samples["auditor_sweep_succeeded", "prod"] == 1
