@@ -12,6 +12,7 @@ from auditor.alerts.base import Hook
 from auditor.config.feeds import read_feeds
 from auditor.config.keys import keyring_of
 from auditor.config.load import Config
+from auditor.config.timetable import slots_of
 from auditor.credentials.reference import Resolver
 from auditor.dynatrace.client import Client
 from auditor.policy.engine import Policy
@@ -58,6 +59,8 @@ class Assembly:
                 environment_kind=environment.kind,
             ),
             self_lookup=environment.self_lookup,
+            inventory=environment.inventory,
+            slots=slots_of(name, self.config.document.schedules.values()),
             fingerprint=self.vault.fingerprint,
             hooks={hook: settings.min_severity for hook, (_kind, settings) in self.config.hooks.items()},
             clock=self.clock,

@@ -9,15 +9,13 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from auditor.config.crontab import Times, cron_times
-from auditor.config.document import ScheduleSettings, parse_duration
+from auditor.config.document import ScheduleSettings
+from auditor.config.timetable import Times, times_of
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK: Final = timedelta(microseconds=1)
 _LOOK_BACK: Final = (
     timedelta(minutes=1),
@@ -29,15 +27,6 @@ _LOOK_BACK: Final = (
 
 Fire = Callable[[Sequence[str], datetime, timedelta], Awaitable[None]]
 """``fire(globs, slot, delay)``: take the slot for the environments that match, their sweeps ``delay`` later."""
-
-
-def times_of(settings: ScheduleSettings) -> Times:
-    """Return a schedule's slots: of a crontab in its time zone, or spans counted from 1970 so that replicas agree."""
-    if settings.cron is not None:
-        return cron_times(settings.cron, ZoneInfo(settings.timezone))
-    assert settings.every is not None
-    span = parse_duration(settings.every)
-    return lambda after: _EPOCH + ((after - _EPOCH) // span + 1) * span
 
 
 def last_slot(times: Times, now: datetime) -> datetime | None:

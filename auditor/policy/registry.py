@@ -7,6 +7,10 @@ from importlib.metadata import entry_points
 from auditor.policy.base import Rule
 from auditor.policy.document import PolicyDocument
 from auditor.policy.rules import (
+    aud_01,
+    aud_02,
+    aud_04,
+    aud_05,
     env_01,
     env_02,
     exp_01,
@@ -17,6 +21,7 @@ from auditor.policy.rules import (
     exp_06,
     exp_07,
     fmt_01,
+    inv_01,
     inv_02,
     nam_01,
     net_01,
@@ -102,7 +107,12 @@ SHIPPED: tuple[Rule, ...] = (
     nam_01.RULE,
     env_01.RULE,
     env_02.RULE,
+    inv_01.RULE,
     inv_02.RULE,
+    aud_01.RULE,
+    aud_02.RULE,
+    aud_04.RULE,
+    aud_05.RULE,
 )
 
 

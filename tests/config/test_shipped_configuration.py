@@ -82,7 +82,7 @@ def undescribed(schema: dict[str, Any]) -> Iterator[str]:
     for name, definition in {"": schema, **schema["$defs"]}.items():
         if "description" not in definition:
             yield name
-        if name not in {"AgeLadder", "CountdownLadder", "DaysByTier"}:  # keys are severities or tiers
+        if name not in {"AgeLadder", "CountdownLadder", "DaysByTier", "Deadlines"}:  # keys are severities or tiers
             keys = definition.get("properties", {}).items()
             yield from (f"{name}.{key}" for key, said in keys if "description" not in said)
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.config.document import ScheduleSettings
-from auditor.daemon.schedules import Schedules, last_slot, times_of
+from auditor.config.timetable import times_of
+from auditor.daemon.schedules import Schedules, last_slot
 
 
 def at(text: str) -> datetime:

@@ -54,7 +54,7 @@ def baseline() -> PolicyDocument:
 
 
 def test_every_rule_of_the_catalogue_ships_in_its_order() -> None:
-    families = ["EXP", "ROT", "USE", "NET", "SCP", "OWN", "PAT", "STA", "FMT", "NAM", "ENV", "INV"]
+    families = ["EXP", "ROT", "USE", "NET", "SCP", "OWN", "PAT", "STA", "FMT", "NAM", "ENV", "INV", "AUD"]
     kinds = Counter(rule.kind for rule in SHIPPED)
     assert (kinds[Kind.SNAPSHOT], kinds[Kind.HISTORY]) == (24, 15)
     assert len({rule.id for rule in SHIPPED}) == len(SHIPPED)
@@ -68,7 +68,7 @@ def test_rule_says_what_people_need(rule: Rule) -> None:
     assert re.fullmatch(r"DT-[A-Z]{3}-\d\d", rule.id)
     assert rule.check.__module__.endswith("." + rule.id[3:].lower().replace("-", "_"))
     assert all((rule.title, rule.severity, rule.test, rule.rationale, rule.remediation))
-    assert rule.severity.split()[0] in set(Severity)
+    assert rule.severity.split()[0] in set(Severity) or rule.id == "DT-AUD-04"  # whose findings are other rules'
 
 
 @ids
