@@ -23,6 +23,7 @@ _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']*)'")
 _CONTAINER: Final = re.compile(r" \(in container ''\)$")
 _STATUS: Final = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 _TOO_DEEP: Final = re.compile("recursion (?:depth|limit)")
+_NO_TEXT: Final = frozenset("\0")
 _JOINS: Final = frozenset({"add_string", "add_list", "add_bytes"})
 
 
@@ -37,10 +38,12 @@ class Checked(NamedTuple):
 
 def check_condition(text: str) -> Checked:
     """Type-check a condition and bound its cost."""
+    if not _NO_TEXT.isdisjoint(text) or not _is_encodable(text):
+        return Checked(("holds characters that no text may hold",), ())
     environment = _environment({name: _declared(variable) for name, variable in VARIABLES.items()})
     try:
         compiled = environment.compile(text)
-    except (RuntimeError, ValueError, UnicodeError) as error:
+    except RuntimeError as error:
         return Checked(tuple(_problems_in(str(error), text)), ())
     root = read_checked(compiled.serialize())
     used = {node.reference for node in root.walk()}
@@ -49,6 +52,14 @@ def check_condition(text: str) -> Checked:
     if result != "BOOL":
         problems.append(f"comes to {result.lower()}, not bool; compare it with something")
     return Checked(tuple(dict.fromkeys(problems)), tuple(name for name in VARIABLES if name in used))
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def variables_in(text: str) -> tuple[str, ...]:
@@ -66,6 +77,8 @@ def _problems_in(message: str, text: str) -> Iterable[str]:
     is_long = "\n" in text.strip()
     problems = []
     for line, column, said in found:
+        if int(column) < 1 and problems:  # what follows from the mistakes before
+            continue
         place = f"line {line}, column {column}" if is_long else f"column {column}"
         problems.append(f"at {place}: {_CONTAINER.sub('', _STATUS.sub('', said))}{_hint(said)}")
     return problems
@@ -120,7 +133,9 @@ def _loops_in(node: Node) -> Iterable[Node]:
 
 def _is_mapping(loop: Node) -> bool:
     """Whether it gathers values of its own, as ``map`` does; ``filter`` gathers what it goes through."""
-    return any(_is_gathering(part) and part.parts[1].parts[0].kind != "ident" for part in loop.walk())
+    step = loop.parts[3]
+    candidates = (step, *step.parts)  # filter gathers on a condition, and so does map with three arguments
+    return any(_is_gathering(part) and part.parts[1].parts[0][:2] != ("ident", loop.name) for part in candidates)
 
 
 def _is_gathering(node: Node) -> bool:
@@ -210,7 +225,8 @@ class Bindings:
     """
 
     def __init__(self, variables: Iterable[str]) -> None:
-        self._variables = [VARIABLES[name] for name in VARIABLES if name in set(variables)]
+        used = set(variables)
+        self._variables = [variable for name, variable in VARIABLES.items() if name in used]
         self._environments: dict[tuple[bool, ...], Any] = {}
         self._compiled: dict[tuple[str, tuple[bool, ...]], Any] = {}
         self._for: Context | None = None

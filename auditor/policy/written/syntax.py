@@ -18,10 +18,10 @@ class Node(NamedTuple):
     kind: str
     """``const``, ``ident``, ``select``, ``call``, ``list``, ``struct`` or ``comprehension``."""
     name: str
-    """Of an ident its name, of a select its field, of a call its function, of a comprehension that of its result; of a
+    """Of an ident its name, of a select its field, of a call its function, of a comprehension its variable; of a
     constant its text where it is one."""
     parts: tuple["Node", ...]
-    """Of a comprehension the range first."""
+    """Of a comprehension: range, first result, condition to go on, step, result."""
     reference: str
     """The variable that it stands for; empty where it is none."""
     overloads: tuple[str, ...]
@@ -87,7 +87,9 @@ class _Reader:
         if kind == "list":
             return "", self._nodes(inner, (1,))
         if kind == "comprehension":
-            return _text(_first(inner, 3)), self._nodes(inner, (2, 4, 5, 6, 7))
+            return _text(_first(inner, 1)), tuple(
+                node for number in (2, 4, 5, 6, 7) for node in self._nodes(inner, (number,))
+            )
         entries = [_fields(_bytes(value)) for field, value in inner if field == 2]
         return "", tuple(node for entry in entries for node in self._nodes(entry, (3, 4)))
 
