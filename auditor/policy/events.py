@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from operator import eq, ne
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Final, NamedTuple, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -17,6 +17,8 @@ from auditor.policy.observing import is_changed
 from auditor.policy.selectors import Predicate, Selector
 from auditor.policy.thresholds import Days
 from auditor.policy.wording import minute
+
+_ADDRESSES_KEPT: Final = 16_384
 
 Seconds = Annotated[int, Field(ge=0, le=86_400, strict=True)]
 """A whole number of seconds, none to a day's."""
@@ -60,10 +62,14 @@ class PrefixParams(EventParams):
 
     def network_of(self, use: Use) -> str | None:
         """Return the network that a use came from, ``203.0.113.0/24``; None where it has no address."""
-        text = use.ip_address
-        if text is None or parse_address(text) is None:
-            return None
-        return network_of(text, v4_prefix=self.v4_prefix, v6_prefix=self.v6_prefix)
+        return None if use.ip_address is None else _network(use.ip_address, self.v4_prefix, self.v6_prefix)
+
+
+@lru_cache(maxsize=_ADDRESSES_KEPT)
+def _network(address: str, v4_prefix: int, v6_prefix: int) -> str | None:
+    if parse_address(address) is None:
+        return None
+    return network_of(address, v4_prefix=v4_prefix, v6_prefix=v6_prefix)
 
 
 class ChangeWindow(Selector):

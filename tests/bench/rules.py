@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from auditor.dynatrace.answer import decode
-from auditor.model.history import NO_HISTORY
+from auditor.model.history import NO_HISTORY, USES_SHOWN, History, State, Use
 from auditor.model.lookup import Observation, Outcome, TokenMetadata
 from auditor.policy.base import Feeds, Kind, Rule
 from auditor.policy.document import PolicyDocument
@@ -41,6 +41,7 @@ CONFIGURED = {
         "cidrs": ["10.0.0.0/8", "203.0.113.0/24"],
         "networks": [{"owner": "svc-1", "cidrs": ["10.1.0.0/16"]}],
     },
+    "DT-NET-03": {"egress_cidrs": ["203.0.113.0/24"]},
     "DT-NET-05": {"human_cidrs": ["10.200.0.0/16"]},
     "DT-SCP-04": {"profiles": [{"profile": "ingest", "name": "ingest-*", "scopes": ["*.ingest"]}]},
     "DT-PAT-02": {"env_selector": {"environment": "prod"}},
@@ -84,12 +85,17 @@ def microseconds(work: Callable[[], object], count: int) -> float:
     return best / count * 1e6
 
 
-def evaluating(policy: Policy, observations: list[Observation]) -> float:
+Past = Callable[[Observation], History]
+"""What is known of a token from before its observation."""
+
+
+def evaluating(policy: Policy, observations: list[Observation], past: Past = lambda _observation: NO_HISTORY) -> float:
     """Return what evaluating a token costs under a policy, in microseconds."""
+    pairs = [(observation, past(observation)) for observation in observations]
 
     def work() -> None:
-        for observation in observations:
-            policy.evaluate(observation, NO_HISTORY, NOW)
+        for observation, history in pairs:
+            policy.evaluate(observation, history, NOW)
 
     return microseconds(work, len(observations))
 
@@ -116,6 +122,38 @@ def answer_of(metadata: TokenMetadata) -> bytes:
 
     fields = {name: getattr(metadata, name) for name in metadata.__struct_fields__}
     return msgspec.json.encode({camel(name): value for name, value in fields.items() if value is not None})
+
+
+def uneventful(observation: Observation) -> History:
+    """A token that was used since the last sweep and has not changed: what rules are shown of nearly all."""
+    token = observation.metadata
+    if token is None or token.last_used_date is None:
+        return History(msgspec.structs.replace(observation, at=NOW - timedelta(days=1)), token)
+    before = msgspec.structs.replace(token, last_used_date=token.last_used_date - timedelta(days=1))
+    return History(msgspec.structs.replace(observation, at=NOW - timedelta(days=1), metadata=before), before)
+
+
+def eventful(observation: Observation) -> History:
+    """A token that changed ten times in two months and was used from here and there: the most that rules are shown."""
+    history, token = uneventful(observation), observation.metadata
+    assert token is not None
+    owners = [msgspec.structs.replace(token, owner=f"owner-{number}") for number in range(10)]
+    states = [State(NOW - timedelta(days=60 - 6 * n), Outcome.FOUND, known) for n, known in enumerate(owners)]
+    uses = [
+        Use(NOW - timedelta(days=64 - n), NOW - timedelta(days=64 - n, hours=1), f"10.{n % 4}.0.1")
+        for n in range(USES_SHOWN)
+    ]
+    return msgspec.structs.replace(history, states=tuple(states), uses=tuple(uses))
+
+
+def report_history(rules: list[Rule], bound: Callable[[list[Rule]], Policy], observations: list[Observation]) -> None:
+    """Print what the history rules cost, together and each by itself, without what evaluating no rule at all does."""
+    for title, past in (("uneventful", uneventful), ("eventful", eventful)):
+        nothing = evaluating(bound([]), observations, past)
+        together = evaluating(bound(rules), observations, past) - nothing
+        print(f"history rules over an {title} past: {together:.2f} µs a token")
+        for rule in rules:
+            print(f"  {rule.id}: {evaluating(bound([rule]), observations, past) - nothing:.2f} µs")
 
 
 def report(title: str, policy: Policy, observations: list[Observation]) -> None:
@@ -160,6 +198,7 @@ def main() -> None:
     report("baseline", Policy(shipped, catalogue, feeds=Feeds(), environment_kind="production"), observations)
     report("all configured", bound(catalogue), observations)
     report_each(catalogue, bound, observations[:10_000])
+    report_history([rule for rule in rules().values() if rule.kind is Kind.HISTORY], bound, observations[:2_000])
 
 
 if __name__ == "__main__":

@@ -493,7 +493,8 @@ def test_net_04_tells_the_same_until_it_is_kept_no_longer() -> None:
     seen = daily(*ADDRESSES[:4])
     first = said_of(judged(policy, seen))
     assert first.message == (
-        "used from 4 networks in the 7 days up to 2026-06-15: 10.1.1.0/24, 192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24"
+        "used from 4 networks in the 7 days up to 2026-06-15: "
+        "10.1.1.0/24, 192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24"
     )
     assert judged(policy, [*seen, used(NOW + HOUR, NOW + HOUR, ADDRESSES[3])]) == first, "a use of the same day"
     for days in range(8, 30):

@@ -29,8 +29,10 @@ class WokeUp(EventParams):
 def check(observation: Observation, token: TokenMetadata, params: WokeUp, context: Context) -> Violation | None:
     """Fire where ``lastUsedDate`` advanced by at least ``idle_days``, from the creation date for a first use."""
     history = context.history
-    if not history.uses and (history.last_found is None or history.last_found.last_used_date is not None):
-        return None
+    if not history.uses:
+        found = history.last_found
+        if found is None or found.last_used_date is not None:
+            return None
     woken: tuple[datetime, bool, Use] | None = None
     for before, use in advances(history, observation):
         since = token.creation_date if before is None else before.used_at

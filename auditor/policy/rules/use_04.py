@@ -41,9 +41,14 @@ def check(observation: Observation, token: TokenMetadata, params: UsedInVain, co
     takes a use past the end back.
     """
     history = context.history
-    if not history.uses and (history.last_found is None or history.last_found.last_used_date is not None):
-        return None
+    if not history.uses:
+        found = history.last_found
+        if found is None or found.last_used_date is not None:
+            return None
     seen = states(history, observation)
+    was_disabled = token.enabled is False or any(
+        state.metadata is not None and state.metadata.enabled is False for state in seen
+    )
     last: _Misuse | None = None
     for _before, use in advances(history, observation):
         if context.now - use.observed_at >= params.kept:
@@ -52,7 +57,7 @@ def check(observation: Observation, token: TokenMetadata, params: UsedInVain, co
         if expired_at is not None:
             last = _Misuse(use, True, expired_at)
             continue
-        disabled_at = _disabled_at(use, observation, token, seen)
+        disabled_at = _disabled_at(use, observation, token, seen) if was_disabled else None
         if disabled_at is not None and use.used_at - disabled_at > params.skew:
             last = _Misuse(use, False, disabled_at)
     if last is None:
@@ -77,16 +82,18 @@ def check(observation: Observation, token: TokenMetadata, params: UsedInVain, co
 
 def _expired_at(use: Use, token: TokenMetadata, seen: Sequence[State], params: UsedInVain) -> datetime | None:
     """Return when the token ended, where it had at the use by every end that it was known to have from then on."""
-    ends = [token.expiration_date]
+    if token.expiration_date is None or use.used_at <= token.expiration_date:
+        return None
+    last = token.expiration_date
     for state in reversed(seen):
         if state.metadata is not None:
-            ends.append(state.metadata.expiration_date)
+            end = state.metadata.expiration_date
+            if end is None:
+                return None
+            last = max(last, end)
         if state.at <= use.used_at:
             break
-    known = [end for end in ends if end is not None]
-    if len(known) < len(ends) or use.used_at - max(known) <= params.skew:
-        return None
-    return max(known)
+    return last if use.used_at - last > params.skew else None
 
 
 def _disabled_at(use: Use, observation: Observation, token: TokenMetadata, seen: Sequence[State]) -> datetime | None:

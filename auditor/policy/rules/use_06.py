@@ -56,7 +56,10 @@ def check(
     history = context.history
     if history.previous is None:
         return None
-    odd = list(_ahead(observation.at, token, params))
+    odd: list[_Oddity] = []
+    at, used, modified, created = observation.at, token.last_used_date, token.modified_date, token.creation_date
+    if (used and used > at) or (modified and modified > at) or (created and created > at):
+        odd += _ahead(at, token, params)
     if history.states:
         odd += _in_states(observation, params, context)
     if history.uses:
