@@ -21,6 +21,7 @@ from auditor.policy.observing import (
     label_of,
     observe,
 )
+from auditor.policy.wording import shortened
 from auditor.store import findings, outbox, sweeps, tokens
 from auditor.store.connection import Connection
 from auditor.store.tokens import Enrolment, KnownToken, Recorded
@@ -30,7 +31,10 @@ from auditor.sweep.telling import About, Teller
 
 MISSES_THAT_END_FINDINGS = 2
 """A token's findings end when so many evident lookups running say that it does not exist."""
-
+SCOPES_KEPT = 1000
+"""Names of unknown scopes that a sweep counts at most."""
+SCOPES_TOLD = 20
+"""Of these, how many it names in the log."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +64,7 @@ class Recorder:
         """Rules that could not tell of a token, with how many tokens."""
         self._undecided_because: Mapping[str, str] = {}
         """Of each, why it could not tell of the first."""
+        self._unknown_scopes: Counter[str] = Counter()
 
     async def record(self, connection: Connection, batch: Sequence[Looked]) -> Counter[Outcome]:
         """Write a batch in one transaction, then log its transitions; return how its lookups ended."""
@@ -100,6 +105,7 @@ class Recorder:
         for unassessed in undecided:
             self._undecided.update(unassessed.keys())
             self._undecided_because = {**unassessed, **self._undecided_because}
+        self._count_unknown_scopes(batch)
         self._teller.tell(told, now)
         return outcomes
 
@@ -113,6 +119,28 @@ class Recorder:
                 tokens=count,
                 reason=self._undecided_because[rule_id],
             )
+
+    def _count_unknown_scopes(self, batch: Sequence[Looked]) -> None:
+        is_known = self._subject.policy.document.risk.is_known
+        held = Counter(looked.lookup.metadata.scopes for looked in batch if looked.lookup.metadata is not None)
+        for scopes, count in held.items():
+            for scope in scopes:
+                # Answers come from outside: what they may make this process keep has an end.
+                if not is_known(scope) and (scope in self._unknown_scopes or len(self._unknown_scopes) < SCOPES_KEPT):
+                    self._unknown_scopes[scope] += count
+
+    def tell_unknown_scopes(self) -> None:
+        """Log once what scopes tokens hold that neither ship nor stand in the policy, the most frequent first."""
+        if not self._unknown_scopes:
+            return
+        log.warning(
+            "unknown_scopes_met",
+            environment=self._subject.name,
+            scopes={shortened(scope): count for scope, count in self._unknown_scopes.most_common(SCOPES_TOLD)},
+            more=max(len(self._unknown_scopes) - SCOPES_TOLD, 0),
+            graded=self._subject.policy.document.risk.unknown.value,
+            mend="say under [risk.scopes] of the policy what they are",
+        )
 
     def _recorded(self, looked: Looked) -> Recorded:
         enrolment, known, lookup = looked.enrolment, looked.known, looked.lookup

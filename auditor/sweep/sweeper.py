@@ -180,7 +180,17 @@ class _Sweep:
         )
         standings = {**await self._compare(teller, now), **await self._judge_audit(teller, so_far, now)}
         await waiving.settle(self._owner, teller, waivers, environment=self._environment, sweep=self._sweep, now=now)
-        await waiving.review(self._owner, self._subject, waivers, environment=self._environment, now=now)
+        sights = await waiving.review(self._owner, self._subject, waivers, environment=self._environment, now=now)
+        await waiving.judge(
+            self._owner,
+            self._subject,
+            teller,
+            waivers,
+            sights,
+            environment=self._environment,
+            sweep=self._sweep,
+            now=now,
+        )
         async with self._owner.transaction():
             summary = await sweeps.finish(
                 self._owner,
@@ -192,6 +202,7 @@ class _Sweep:
             )
             await recorder.announce_end(self._owner, summary, self._stopped)
         recorder.tell_undecided()
+        recorder.tell_unknown_scopes()
         self._telemetry.swept(summary)
         level = log.info if summary.status is SweepStatus.COMPLETE else log.warning
         level(

@@ -79,8 +79,11 @@ def some(count: int, family: str = "own{}") -> tuple[str, ...]:
         (some(4), NO),
         (some(5), NO),
         (some(6), "medium"),
-        (("DataExport", "ReadConfig", "WriteConfig", "LogExport", "Davis"), NO),
-        (("DataExport", "ReadConfig", "WriteConfig", "LogExport", "Davis", "logs.read"), "medium"),
+        (
+            ("DataExport", "ReadConfig", "WriteConfig", "LogExport", "Davis", "logs.read"),
+            NO,
+        ),  # five families of the six
+        (("DataExport", "ReadConfig", "MemoryDump", "LogExport", "Davis", "metrics.read"), "medium"),
         (("openpipeline.events", "openpipeline.events.custom", "a.b", "c.d", "e.f", "g.h"), NO),
     ],
 )

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
 
 import msgspec
+from structlog.testing import capture_logs
 
 from auditor.model.finding import Resolution, Severity
 from auditor.model.secret import Secret
@@ -323,3 +324,36 @@ async def test_two_environments_are_swept_side_by_side(database: Pool, staged: S
         summary = task.result()
         assert (summary.environment, summary.found, summary.missing) == (name, 20, 1)
     assert await value(database, "select count(*) from token") == 42
+
+
+async def test_unknown_scopes_are_told_once_a_sweep_with_their_tokens_counted(database: Pool, staged: Staged) -> None:
+    async with staged() as stage:
+        scopes = (["metrics.read", "new.read"], ["new.read"], ["new.write", "own.read"], ["metrics.read"])
+        tokens = [stage.world.create(f"t{n}", held).secret for n, held in enumerate(scopes)]
+        subject = stage.subject(
+            ListSource("vault", stored(tokens), batch=2), policy={"risk": {"scopes": {"own.read": "low"}}}
+        )
+        with capture_logs() as logs:
+            summary = await sweep(database, subject)
+    assert summary.status is SweepStatus.COMPLETE
+    (told,) = [entry for entry in logs if entry["event"] == "unknown_scopes_met"]
+    assert (told["scopes"], told["more"], told["graded"]) == ({"new.read": 2, "new.write": 1}, 0, "medium")
+
+
+async def test_sweep_that_meets_known_scopes_only_tells_of_none(database: Pool, staged: Staged) -> None:
+    async with staged() as stage:
+        token = stage.world.create("t", ["metrics.read"])
+        with capture_logs() as logs:
+            await sweep(database, stage.subject(ListSource("vault", stored([token.secret]))))
+    assert "unknown_scopes_met" not in {entry["event"] for entry in logs}
+
+
+async def test_endless_unknown_scopes_are_told_in_short(database: Pool, staged: Staged) -> None:
+    async with staged() as stage:
+        token = stage.world.create("t", ["metrics.read"])
+        stage.world.set_scopes(token.token.id, [f"s{n:04d}" + "x" * 200 for n in range(1500)])
+        with capture_logs() as logs:
+            await sweep(database, stage.subject(ListSource("vault", stored([token.secret]))))
+    (told,) = [entry for entry in logs if entry["event"] == "unknown_scopes_met"]
+    assert (len(told["scopes"]), told["more"]) == (20, 980)
+    assert all(len(name) <= 81 for name in told["scopes"])

@@ -13,15 +13,15 @@ class ScopeCount(Params):
     scopes: int = Field(default=12, ge=1, strict=True)
     """The most scopes."""
     families: int = Field(default=5, ge=1, strict=True)
-    """The most families of scopes: what stands before a name's first dot, or a name without one as a whole."""
+    """The most families of scopes: what scopes are about, as docs/scopes.md and ``[risk.scopes]`` have it."""
 
 
-def check(_observation: Observation, token: TokenMetadata, params: ScopeCount, _context: Context) -> Violation | None:
+def check(_observation: Observation, token: TokenMetadata, params: ScopeCount, context: Context) -> Violation | None:
     """Fire where the token holds more scopes, or scopes of more families, than allowed."""
     scopes = len(token.scopes)
     if scopes <= params.families and scopes <= params.scopes:
         return None
-    families = len({scope.partition(".")[0] for scope in token.scopes})
+    families = len(set(map(context.risk.family_of, token.scopes)))
     if scopes <= params.scopes and families <= params.families:
         return None
     return Violation(
@@ -54,7 +54,7 @@ RULE = Rule(
     check=check,
     sample=Sample(
         metadata={
-            "scopes": ("entities.read", "events.ingest", "logs.ingest", "metrics.read", "problems.read", "slo.read")
+            "scopes": ("entities.read", "events.ingest", "logs.ingest", "metrics.read", "problems.read", "settings.read")
         }
     ),
 )
