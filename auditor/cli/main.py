@@ -315,7 +315,9 @@ def forecast(
 
 @app.command()
 def report(
-    report_format: Annotated[str, typer.Option("--format", "-f", help="html, json, csv or csv-coverage.")] = "html",
+    report_format: Annotated[
+        str, typer.Option("--format", "-f", help="html, json, csv, csv-coverage or csv-verdicts.")
+    ] = "html",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write; standard output when absent or -.")
     ] = None,

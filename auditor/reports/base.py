@@ -9,6 +9,8 @@ import msgspec
 from auditor.model.finding import Finding, Severity
 from auditor.model.sweep import RuleState, SweepSummary
 from auditor.policy.base import Rule
+from auditor.policy.forecast import Forecast
+from auditor.policy.revocation import Judgement
 
 
 class RulePosture(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,10 +57,19 @@ class EnvironmentPosture(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.open_by_severity.values())
 
 
-class ReportData(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a report says, read at one instant; findings come apart, as a stream.
+Verdicts = Callable[[], AsyncGenerator[Sequence[Judgement], None]]
+"""Starts a stream of verdicts on revoking tokens, in batches, by environment and token; each call starts anew."""
 
-    The figures and the stream agree only when they are read in one snapshot of the database.
+
+async def _none() -> AsyncGenerator[Sequence[Judgement], None]:
+    return
+    yield
+
+
+class ReportData(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a report says, read at one instant; findings and verdicts come apart, as streams.
+
+    The figures and the streams agree only when they are read in one snapshot of the database.
     """
 
     made_at: datetime
@@ -70,6 +81,10 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     policy_digest: str
     resolved_since_days: int
     """Findings resolved within so many days are listed beside the open ones."""
+    forecasts: Sequence[Forecast] = ()
+    """What expires within twelve months, for each environment that was swept."""
+    verdicts: Verdicts = _none
+    """On every stored token."""
     written: Mapping[str, Rule] = {}
     """Rules that the applied policies write, by id, beside those of the catalogue."""
 

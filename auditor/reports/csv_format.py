@@ -68,7 +68,8 @@ _FORMULA: Final = re.compile(r"""(^|;)(?=[\s"'\ufeff\u200b]*[=+\-@\uff1d\uff0b\u
 """Where a spreadsheet may begin to read a formula: at a cell's start, or after a semicolon, which many locales take for
 the border between cells; blanks and quotes before it do not protect. The last four signs are the full-width ones."""
 
-_Cell = str | int | float | datetime | None
+Cell = str | int | float | datetime | None
+"""What a cell can hold."""
 
 
 class Csv:
@@ -85,7 +86,7 @@ class Csv:
         table.writerow(FINDING_COLUMNS)
         async with aclosing(findings()) as batches:
             async for batch in batches:
-                table.writerows(_row(_finding(finding, titles), FINDING_COLUMNS) for finding in batch)
+                table.writerows(row(_finding(finding, titles), FINDING_COLUMNS) for finding in batch)
 
 
 class CsvCoverage:
@@ -99,10 +100,10 @@ class CsvCoverage:
         """Write the header and a record for each environment; the findings are not read."""
         table = csv.writer(out)
         table.writerow(COVERAGE_COLUMNS)
-        table.writerows(_row(_coverage(posture, data), COVERAGE_COLUMNS) for posture in data.environments)
+        table.writerows(row(_coverage(posture, data), COVERAGE_COLUMNS) for posture in data.environments)
 
 
-def _finding(finding: Finding, titles: Mapping[str, str]) -> dict[str, _Cell]:
+def _finding(finding: Finding, titles: Mapping[str, str]) -> dict[str, Cell]:
     return {
         "environment": finding.environment,
         "severity": finding.severity,
@@ -125,9 +126,9 @@ def _finding(finding: Finding, titles: Mapping[str, str]) -> dict[str, _Cell]:
     }
 
 
-def _coverage(posture: EnvironmentPosture, data: ReportData) -> dict[str, _Cell]:
+def _coverage(posture: EnvironmentPosture, data: ReportData) -> dict[str, Cell]:
     states = Counter(rule.state for rule in data.rules if rule.environment == posture.name)
-    cells: dict[str, _Cell] = {
+    cells: dict[str, Cell] = {
         "environment": posture.name,
         "url": posture.url,
         "last_complete_at": posture.last_complete_at,
@@ -159,11 +160,12 @@ def _coverage(posture: EnvironmentPosture, data: ReportData) -> dict[str, _Cell]
     }
 
 
-def _row(cells: Mapping[str, _Cell], columns: Sequence[str]) -> list[str]:
+def row(cells: Mapping[str, Cell], columns: Sequence[str]) -> list[str]:
+    """Return a record: each column's cell as text that no spreadsheet runs, empty where there is none."""
     return [_text(cells.get(column)) for column in columns]
 
 
-def _text(value: _Cell) -> str:
+def _text(value: Cell) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):

@@ -14,13 +14,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from auditor.model.finding import Finding, Resolution, Severity
-from auditor.reports import sentences
+from auditor.reports import sentences, verdicts
 from auditor.reports.base import Findings, ReportData
+from auditor.reports.calendar import HEIGHT, calendar
 from auditor.reports.outside_text import clipped, visible
 from auditor.reports.rule_views import rule_views
 
 MAX_LISTED: Final = 2000
 """Open findings that the page lists, and likewise resolved ones; it counts the rest and says where they are."""
+
+MAX_REVOCABLE: Final = 200
+"""Tokens that can be revoked and that the page lists, surest first."""
 
 _NAME_LIMIT: Final = 120
 _TEXT_LIMIT: Final = 1000
@@ -46,6 +50,7 @@ class Html:
 
     async def write(self, data: ReportData, findings: Findings, out: TextIO) -> None:
         """Write the page piece by piece; only one batch of findings is in memory at a time."""
+        revocable = await verdicts.overview(data.verdicts, MAX_REVOCABLE)
         async with aclosing(findings()) as batches:
             listing = _Listing(batches, self._max_listed)
             page = _template().generate_async(
@@ -59,6 +64,8 @@ class Html:
                 summary=sentences.summary(data),
                 rules=rule_views(data),
                 never_swept=sentences.listed(one.name for one in data.environments if one.last_sweep is None),
+                revocable=revocable,
+                calendars=[calendar(forecast) for forecast in data.forecasts],
                 rule_titles={posture.rule_id: posture.title for posture in data.rules},
             )
             async with aclosing(page) as chunks:
@@ -129,6 +136,8 @@ def _template() -> Template:
             "base-uri 'none'; form-action 'none'"
         ),
         "severities": sentences.WORST_FIRST,
+        "verdicts": verdicts.MEANINGS,
+        "calendar_height": HEIGHT,
         "plural": sentences.plural,
         "share": sentences.share,
         "parts": _parts,

@@ -6,6 +6,7 @@ from typing import Final, TextIO
 import msgspec
 
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData
+from auditor.reports.expiry import as_document
 from auditor.reports.outside_text import redacted
 from auditor.reports.sentences import open_totals
 
@@ -21,7 +22,7 @@ class Json:
     suffix = "json"
 
     async def write(self, data: ReportData, findings: Findings, out: TextIO) -> None:
-        """Write the document, one finding a line, as the findings come."""
+        """Write the document, one verdict and one finding a line, as they come."""
         header = {
             "schema": SCHEMA,
             "made_at": data.made_at,
@@ -31,10 +32,18 @@ class Json:
             "open_by_severity": open_totals(data.environments),
             "environments": [_environment(environment) for environment in data.environments],
             "rules": data.rules,
+            "forecasts": [as_document(forecast) for forecast in data.forecasts],
         }
         out.write("{\n")
         out.writelines(f"{_encoded(name)}: {_encoded(value)},\n" for name, value in header.items())
-        out.write('"findings": [')
+        out.write('"verdicts": [')
+        count = 0
+        async with aclosing(data.verdicts()) as judged:
+            async for several in judged:
+                for judgement in several:
+                    out.write(f"{',' if count else ''}\n{_encoded(judgement)}")
+                    count += 1
+        out.write('\n],\n"findings": [')
         count = 0
         async with aclosing(findings()) as batches:
             async for batch in batches:

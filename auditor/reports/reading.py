@@ -8,11 +8,14 @@ from pydantic import ValidationError
 
 from auditor import __version__
 from auditor.policy.base import Rule
+from auditor.policy.forecast import Staggering
 from auditor.policy.registry import rules
 from auditor.policy.written.document import WrittenRule
 from auditor.policy.written.rules import made_of
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData, RulePosture
-from auditor.store import findings, posture
+from auditor.reports.expiry import forecasts
+from auditor.reports.verdicts import judgements
+from auditor.store import findings, posture, revocation
 from auditor.store.connection import Pool
 from auditor.store.findings import Counts, Filter
 from auditor.store.posture import EnvironmentState
@@ -54,6 +57,8 @@ async def snapshot(
             policy_name=latest.policy_name if latest else "",
             policy_digest=latest.last_finished.policy_digest if latest and latest.last_finished else "",
             resolved_since_days=resolved_days,
+            forecasts=await forecasts(connection, now, Staggering(), environments),
+            verdicts=lambda: judgements(connection, revocation.Filter(environments=tuple(environments)), now),
         )
         yield data, lambda: findings.read(connection, wanted)
 

@@ -6,10 +6,11 @@ from importlib.metadata import entry_points
 
 from auditor.reports.base import Format
 from auditor.reports.csv_format import Csv, CsvCoverage
+from auditor.reports.csv_verdicts import CsvVerdicts
 from auditor.reports.html import Html
 from auditor.reports.json_format import Json
 
-SHIPPED: tuple[Format, ...] = (Html(), Json(), Csv(), CsvCoverage())
+SHIPPED: tuple[Format, ...] = (Html(), Json(), Csv(), CsvCoverage(), CsvVerdicts())
 
 
 @cache

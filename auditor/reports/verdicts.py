@@ -1,11 +1,15 @@
 """Verdicts on revoking tokens, as reports and commands read them: what the store recorded, judged."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from typing import Final
 
-from auditor.policy.revocation import Judgement, Verdict, judge
+import msgspec
+
+from auditor.policy.revocation import Confidence, Judgement, Verdict, judge
 from auditor.policy.scopes import RiskSettings
+from auditor.reports.base import Verdicts
 from auditor.store.connection import Connection
 from auditor.store.revocation import Filter, records, risks
 
@@ -42,3 +46,43 @@ async def verdict_on(connection: Connection, environment: str, label: str, now: 
 
 
 _UNGRADED: Final = RiskSettings()
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """Verdicts on the tokens of a report, counted, and those that can be revoked."""
+
+    counts: Mapping[str, Mapping[Verdict, int]]
+    """Environment → verdict → tokens; a verdict may be absent for none."""
+    listed: Sequence[Judgement]
+    """Tokens that can be revoked, surest first, and among equals the most powerful first."""
+    unlisted: int
+    """How many more can be."""
+
+
+async def overview(verdicts: Verdicts, most: int) -> Overview:
+    """Go through a stream of verdicts once and keep the first ``most`` of those that can be revoked."""
+    counts: dict[str, dict[Verdict, int]] = {}
+    kept: list[Judgement] = []
+    revocable = 0
+    async with aclosing(verdicts()) as batches:
+        async for batch in batches:
+            for judgement in batch:
+                here = counts.setdefault(judgement.environment, {})
+                here[judgement.verdict] = here.get(judgement.verdict, 0) + 1
+            surest = [judgement for judgement in batch if judgement.verdict in REVOCABLE]
+            revocable += len(surest)
+            kept = sorted(kept + surest, key=_surest_first)[:most]
+    return Overview(counts, kept, revocable - len(kept))
+
+
+def _surest_first(judgement: Judgement) -> tuple[int, int, int, str, str]:
+    return (
+        REVOCABLE.index(judgement.verdict),
+        -judgement.risk_tier.rank,
+        -_CONFIDENCES.index(judgement.confidence),
+        judgement.environment,
+        judgement.label,
+    )
+
+
+_CONFIDENCES: Final = tuple(Confidence)

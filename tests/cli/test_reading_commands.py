@@ -153,7 +153,7 @@ def test_unknown_rule_is_told_with_the_nearest() -> None:
     assert "did you mean DT-EXP-" in done.complaints[0]
 
 
-@pytest.mark.parametrize("name", ["html", "json", "csv", "csv-coverage"])
+@pytest.mark.parametrize("name", ["html", "json", "csv", "csv-coverage", "csv-verdicts"])
 def test_report_is_the_same_in_a_file_and_on_standard_output(swept: Site, tmp_path: Path, name: str) -> None:
     output = tmp_path / "made report"
     to_file = swept.run("report", "--format", name, "--output", str(output))
@@ -170,6 +170,9 @@ def test_report_is_the_same_in_a_file_and_on_standard_output(swept: Site, tmp_pa
         case "csv":
             assert text == printed
             assert len(list(csv.DictReader(io.StringIO(text)))) == 5
+        case "csv-verdicts":
+            assert text == printed
+            assert [row["verdict"] for row in csv.DictReader(io.StringIO(text))] == ["risky"] * 4
         case _:
             assert [row["environment"] for row in csv.DictReader(io.StringIO(text))][:1] == ["prod"]
 

@@ -9,8 +9,12 @@ from typing import Any
 from auditor.model.finding import Finding, Resolution, Severity
 from auditor.model.sweep import RuleState, SweepStatus, SweepSummary
 from auditor.model.token import Location
+from auditor.policy.forecast import Forecast, Staggering, forecast
 from auditor.policy.registry import rules
-from auditor.reports.base import EnvironmentPosture, Findings, Format, ReportData, RulePosture
+from auditor.policy.revocation import Cadence, Confidence, Judgement, Verdict
+from auditor.policy.rules.exp_06 import Cliff
+from auditor.policy.scopes import RiskTier
+from auditor.reports.base import EnvironmentPosture, Findings, Format, ReportData, RulePosture, Verdicts
 
 NOW = datetime(2026, 3, 2, 6, 30, tzinfo=UTC)
 DIGEST = "4f0c2d5a9b7e6c1d3f8a0b2c4d6e8f00112233445566778899aabbccddeeff00"
@@ -310,6 +314,50 @@ def report(*environments: EnvironmentPosture, findings: Iterable[Finding] = (), 
     return ReportData(environments=environments, **fields | changes)
 
 
+def judgement(number: int = 0, **changes: Any) -> Judgement:
+    """A token that is safe to revoke; ``changes`` replace its fields."""
+    fields: dict[str, Any] = {
+        "environment": "production",
+        "label": public_id(number),
+        "token_name": f"service-{number}",
+        "owner": "observability",
+        "verdict": Verdict.SAFE,
+        "confidence": Confidence.HIGH,
+        "evidence": ("it was last used on 2025-09-14 from 203.0.113.7", "40 lookups gave evidence"),
+        "limits": (),
+        "safe_from": None,
+        "risk_tier": RiskTier.LOW,
+        "last_used_date": NOW - timedelta(days=169),
+        "cadence": Cadence(
+            uses=4,
+            since=NOW - timedelta(days=180),
+            median_pause=timedelta(days=1),
+            longest_pause=timedelta(days=9, hours=12),
+            networks=("203.0.113.0/24",),
+        ),
+        "successor": None,
+        "evident_at": NOW - timedelta(minutes=20),
+    }
+    return Judgement(**fields | changes)
+
+
+def judged(*judgements: Judgement, batch: int = 100) -> Verdicts:
+    """Verdicts as a format gets them."""
+
+    async def batches() -> AsyncGenerator[Sequence[Judgement], None]:
+        for start in range(0, len(judgements), batch):
+            yield judgements[start : start + batch]
+
+    return batches
+
+
+def expiry(environment: str = "production", active: int = 142, **days: int) -> Forecast:
+    """A forecast of tokens that expire so many days from now: ``_40=12``."""
+    today = NOW.date()
+    ends = {today + timedelta(days=int(ahead.removeprefix("_"))): tokens for ahead, tokens in days.items()}
+    return forecast(environment, ends, active, now=NOW, cliff=Cliff(), staggering=Staggering())
+
+
 def stream(findings: Iterable[Finding], batch: int = 100) -> Findings:
     """Findings as a format gets them."""
     every = list(findings)
@@ -432,6 +480,25 @@ def estate() -> ReportData:
         policy_name=data.policy_name,
         policy_digest=data.policy_digest,
         resolved_since_days=data.resolved_since_days,
+        forecasts=(
+            expiry(_0=1, _12=2, _58=1, _90=3, _130=31, _131=4, _200=2, _260=1, _303=12, _364=5),
+            expiry("staging", 58),
+        ),
+        verdicts=judged(
+            judgement(7, token_name="load-test-2023", environment="lab", owner=None),
+            judgement(
+                8,
+                token_name="terraform-apply (old)",
+                verdict=Verdict.LIKELY_SAFE,
+                confidence=Confidence.MEDIUM,
+                limits=("only 9 lookups gave evidence",),
+                risk_tier=RiskTier.CRITICAL,
+                successor=public_id(0),
+            ),
+            judgement(9, verdict=Verdict.RISKY),
+            judgement(10, verdict=Verdict.DO_NOT_REVOKE),
+            judgement(11, verdict=Verdict.UNKNOWN, confidence=Confidence.LOW, environment="staging"),
+        ),
     )
 
 

@@ -4,9 +4,20 @@ import msgspec
 
 from auditor.model.finding import Finding, Severity
 from auditor.model.sweep import SweepSummary
+from auditor.policy.revocation import Judgement
 from auditor.reports.base import RulePosture
 from auditor.reports.json_format import Json
-from tests.reports.report_samples import DIGEST, environment, estate, estate_findings, finding, report, written
+from tests.reports.report_samples import (
+    DIGEST,
+    environment,
+    estate,
+    estate_findings,
+    finding,
+    judged,
+    judgement,
+    report,
+    written,
+)
 
 
 async def test_document_reads_back_as_what_was_written() -> None:
@@ -71,3 +82,33 @@ async def test_token_shape_loses_its_secret() -> None:
 
     assert secret not in text
     assert "is named dt0c01.ST2EY72KQINMH574WMNVI7YN.…" in text
+
+
+async def test_forecast_and_verdicts_stand_before_the_findings() -> None:
+    document = msgspec.json.decode(await written(Json(), estate(), estate_findings()))
+
+    assert list(document)[-4:] == ["forecasts", "verdicts", "findings", "findings_count"]
+    production, staging = document["forecasts"]
+    assert (production["environment"], production["tokens"], production["most_before"]) == ("production", 62, 31)
+    assert {"day": "2026-07-10", "tokens": 31} in production["days"]
+    assert [cliff["first_day"] for cliff in production["cliffs"]] == ["2026-07-10", "2026-12-30"]
+    assert (staging["tokens"], staging["days"], staging["cliffs"]) == (0, [], [])
+    assert [one["verdict"] for one in document["verdicts"]] == [
+        "safe",
+        "likely_safe",
+        "risky",
+        "do_not_revoke",
+        "unknown",
+    ]
+    assert msgspec.convert(document["verdicts"][0], Judgement).label == document["verdicts"][0]["label"]
+
+
+async def test_each_verdict_stands_on_its_own_line() -> None:
+    every = [judgement(number) for number in range(250)]
+    lines = (await written(Json(), report(verdicts=judged(*every)))).splitlines()
+
+    read = [
+        msgspec.json.decode(line.rstrip(","), type=Judgement) for line in lines if line.startswith('{"environment"')
+    ]
+
+    assert read == every

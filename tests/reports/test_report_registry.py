@@ -29,13 +29,14 @@ def test_shipped_formats_go_by_their_names() -> None:
         ("json", "json", "application/json"),
         ("csv", "csv", "text/csv"),
         ("csv-coverage", "coverage.csv", "text/csv"),
+        ("csv-verdicts", "verdicts.csv", "text/csv"),
     ]
 
 
 def test_another_package_adds_its_format(plugged: Path) -> None:
     plugged.write_text("class House:\n    name = 'house'\n\n\nFORMAT = House()\n")
 
-    assert list(formats()) == ["html", "json", "csv", "csv-coverage", "house"]
+    assert list(formats()) == ["html", "json", "csv", "csv-coverage", "csv-verdicts", "house"]
 
 
 def test_two_formats_of_one_name_are_an_error(plugged: Path) -> None:
