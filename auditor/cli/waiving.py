@@ -99,8 +99,9 @@ async def _waive(session: Session, config: Config, waiver: Waiver, key: str, at:
         if not standing.finding.is_open:
             raise ConfigError(Problem(f"finding {key}", "is resolved, so there is nothing to waive"))
         await waivers.add(connection, waiver, key)
-        before = standing.finding.waived
-        if before is None or before.waiver.until < waiver.until:  # as sweeps choose between several
+        before = standing.finding.waived.waiver if standing.finding.waived else None
+        of_file = before is not None and any(before == entry.terms for entry in config.waivers)
+        if before is None or not of_file or before.until < waiver.until:  # as sweeps choose between several
             change = waiver_change(standing.finding, waiver)
             assert change is not None
             await findings.apply(connection, None, environment, [(standing.bearer, change)], at)

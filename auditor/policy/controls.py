@@ -103,6 +103,7 @@ CONTROLS: Final[Mapping[Framework, Mapping[str, str]]] = {
         "CC8.1": "The entity authorizes, designs, develops or acquires, configures, documents, tests, …",
     },
     Framework.NIS2: {
+        "2.1.2.j": "document the chosen risk treatment measures in a risk treatment plan and the reasons …",
         "2.2.1": "The relevant entities shall regularly review the compliance with their policies on …",
         "2.2.3": "The relevant entities shall perform the compliance monitoring at planned intervals and …",
         "3.2.3.b": "creation, modification or deletion of users of the relevant entities network and …",

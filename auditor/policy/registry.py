@@ -9,6 +9,7 @@ from auditor.policy.document import PolicyDocument
 from auditor.policy.rules import (
     aud_01,
     aud_02,
+    aud_03,
     aud_04,
     aud_05,
     env_01,
@@ -111,6 +112,7 @@ SHIPPED: tuple[Rule, ...] = (
     inv_02.RULE,
     aud_01.RULE,
     aud_02.RULE,
+    aud_03.RULE,
     aud_04.RULE,
     aud_05.RULE,
 )

@@ -35,7 +35,10 @@ _COLUMNS: Final = "id, owner, approver, reason, ticket, since, until, finding_ke
 
 
 async def add(connection: Connection, waiver: Waiver, finding: str) -> None:
-    """Add a waiver of a finding; its id must be new."""
+    """Add a waiver of a finding in place of those that were added before; its id must be new."""
+    await connection.execute(
+        "update waiver set removed_at = $2 where finding_key = $1 and removed_at is null", finding, waiver.since
+    )
     await connection.execute(
         f"insert into waiver ({_COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, null)",
         waiver.id,

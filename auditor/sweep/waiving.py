@@ -1,18 +1,22 @@
 """Applies waivers at a sweep's end: to every finding of the environment, looked up or not; warns of those that end."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 
 import structlog
+from msgspec.structs import replace
 
-from auditor.model.finding import Alert
+from auditor.model.finding import Alert, Resolution
+from auditor.policy.lateness import Deadlines
 from auditor.policy.lifecycle import Change
+from auditor.policy.rules import aud_03
 from auditor.policy.waivers import Waivers, said_of, waiver_change
 from auditor.store import comparing, findings, outbox, waivers
 from auditor.store.connection import Connection
 from auditor.store.findings import Bearer
 from auditor.store.waivers import Muted, Sight
-from auditor.sweep.comparing import about_of
+from auditor.sweep.comparing import Said, about_of, compare
 from auditor.sweep.subject import Subject
 from auditor.sweep.telling import About, Teller
 
@@ -85,6 +89,52 @@ async def review(
             ticket=due[waiver].waiver.ticket,
         )
     return sights
+
+
+async def judge(
+    connection: Connection,
+    subject: Subject,
+    teller: Teller,
+    known: Waivers,
+    sights: Mapping[str, Sight],
+    *,
+    environment: int,
+    sweep: int,
+    now: datetime,
+) -> None:
+    """Apply DT-AUD-03, where the policy does, to every waiver that may speak of this environment."""
+    policy = subject.policy
+    rule_id = aud_03.RULE.id
+    if rule_id not in policy.assessed:
+        return
+    params = policy.params_of(rule_id)
+    assert isinstance(params, aud_03.WaiverCare)
+    settings = policy.document.settings_of(rule_id)
+    severity = settings.severity if settings else None
+
+    async def said() -> AsyncGenerator[Sequence[Said], None]:
+        for entry in known.entries:
+            if not entry.may_speak_of(subject.name):
+                continue
+            sight = sights[entry.id]
+            standing = aud_03.Standing(entry.terms, sight.first_seen_at, sight.matched_at)
+            yield [
+                Said(entry.id, violation if severity is None else replace(violation, severity=severity))
+                for violation in aud_03.check(standing, params, policy.document.waivers, now)
+            ]
+
+    async with aclosing(said()) as speech:
+        await compare(
+            connection,
+            teller,
+            environment=environment,
+            sweep=sweep,
+            rules=(rule_id,),
+            said=speech,
+            ending=lambda _standing: Resolution.EVIDENCE,
+            deadlines=Deadlines(policy, subject.name),
+            now=now,
+        )
 
 
 def _lapsing(environment: str, muted: Muted, now: datetime) -> Alert:

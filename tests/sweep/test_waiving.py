@@ -319,3 +319,44 @@ async def test_warning_goes_to_hooks_that_want_findings_as_bad(database: Pool, s
         subject = replace(subject_of(stage, [token.secret], entry(until=NOW + DAY)), hooks={"team": least})
         await sweep(database, subject)
     assert await alerts(database) == ([("waiver.lapsing", "w1")] if least is Severity.HIGH else [])
+
+
+async def test_waivers_that_are_in_no_order_are_findings_of_their_own(database: Pool, staged: Staged) -> None:
+    async with staged() as stage:
+        token = stage.world.create("ci", ["metrics.read"], owner="svc-ci")
+        elsewhere = entry(id="elsewhere", only=[{"environment": "other"}], approver="svc-ci")
+
+        def subject(*entries: WaiverEntry) -> Subject:
+            policy = {rule: {"enabled": False} for rule in rules() if rule not in {"DT-EXP-01", "DT-AUD-03"}}
+            return subject_of(stage, [token.secret], elsewhere, *entries, rules=policy)
+
+        used, unused = entry(), entry(id="w2", only=[{"owner": "nobody"}])
+        await sweep(database, subject(used, unused))
+        assert await alerts(database) == []
+        stage.clock.advance(30 * DAY - SECOND)
+        await sweep(database, subject(used, unused))
+        await alerts(database)
+        renewed = entry(id="w2", only=[{"owner": "nobody"}], until=NOW + 90 * DAY)
+        stage.clock.advance(SECOND)
+        for _sweep in range(2):
+            await sweep(database, subject(used, renewed))
+            found = await read_findings(database)
+            assert {key: found[key].message for key in found if "AUD" in key} == {
+                "prod/w1/DT-AUD-03/ended": "waiver w1 ended 2026-12-24 12:00 UTC and still stands; renew or remove it",
+                "prod/w2/DT-AUD-03/unused": "waiver w2 has muted no finding ever; remove it",
+            }
+        assert [event for event in await alerts(database) if event[1] == "DT-AUD-03"] == [
+            ("finding.opened", "DT-AUD-03"),
+            ("finding.opened", "DT-AUD-03"),
+        ]
+        assert found["prod/w1/DT-AUD-03/ended"].owner == "svc-ci"
+        await sweep(database, subject())
+        found = await read_findings(database)
+        assert {finding.status for key, finding in found.items() if "AUD" in key} == {"resolved"}
+
+
+async def test_policy_regrades_findings_about_waivers(database: Pool, staged: Staged) -> None:
+    async with staged() as stage:
+        subject = subject_of(stage, [], entry(approver="svc-ci"), rules={"DT-AUD-03": {"severity": "critical"}})
+        await sweep(database, subject)
+        assert (await read_findings(database))["prod/w1/DT-AUD-03/unapproved"].severity is Severity.CRITICAL
