@@ -55,9 +55,11 @@ class Deadlines:
 
         def deadline(finding: KnownFinding, violation: Violation) -> tuple[Violation, bool]:
             was_late = aud_04.EVIDENCE in finding.evidence
-            if finding.open_since is None or (finding.waived is not None and not was_late):
+            if finding.severity_since is None or (finding.waived is not None and not was_late):
                 return violation, False
-            late = aud_04.check(violation, finding.open_since, params, now)
+            if violation.severity.rank > finding.own_severity.rank:
+                return violation, False
+            late = aud_04.check(violation, finding.severity_since, params, now)
             if late is violation:
                 return violation, False
             if least is not None and late.severity.rank < least.rank:

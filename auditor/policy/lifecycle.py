@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from auditor.model.finding import Resolution, Severity, Transition, Violation, Waived
 from auditor.model.waiver import Waiver
+from auditor.policy.rules.aud_04 import EVIDENCE as LATE
+
+
+_SEVERITIES: Final = frozenset(Severity)
 
 
 class KnownFinding(msgspec.Struct, frozen=True, gc=False):
@@ -22,8 +26,16 @@ class KnownFinding(msgspec.Struct, frozen=True, gc=False):
     evidence: dict[str, Any]
     waived: Waived | None = None
     """Present only while it is open and a waiver mutes it."""
-    open_since: datetime | None = None
-    """When it was opened, reopened or its last waiver lapsed; None where that does not matter."""
+    severity_since: datetime | None = None
+    """When it was opened, reopened, a waiver of it lapsed, or its own rule last made it worse; None where that does not
+    matter."""
+
+    @property
+    def own_severity(self) -> Severity:
+        """The severity that its own rule last gave it, whatever lateness made of it."""
+        late = self.evidence.get(LATE)
+        own = late.get("severity") if isinstance(late, dict) else None
+        return Severity(own) if own in _SEVERITIES else self.severity
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -38,6 +50,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """Present exactly when the finding is resolved."""
     waiver: Waiver | None = None
     """Present exactly when the finding is waived or lapses: the waiver that covers it now, or the one that did."""
+    rises: bool = False
+    """Whether its own rule made an open finding worse, so that the time until it is late begins anew."""
 
 
 Verdict = Callable[[str], Resolution | None]
@@ -68,8 +82,9 @@ def changes(
     happened: list[Change] = []
     for violation in violations:
         finding = before.pop((violation.rule_id, violation.discriminator), None)
-        is_newly_late = False
+        rises = is_newly_late = False
         if finding is not None and finding.is_open:
+            rises = violation.severity.rank > finding.own_severity.rank
             violation, is_newly_late = deadline(finding, violation)
         # There is nothing worse than critical, but that it is late must be heard of.
         transition = _transition(finding, violation) or (Transition.ESCALATED if is_newly_late else None)
@@ -78,7 +93,7 @@ def changes(
             or finding is None
             or (finding.message, finding.evidence) != (violation.message, violation.evidence)
         ):
-            happened.append(Change(transition, finding, violation))
+            happened.append(Change(transition, finding, violation, rises=rises))
     happened.extend(_ended(before.values(), verdict))
     return happened
 

@@ -40,7 +40,7 @@ async def known(
 
 KNOWN_COLUMNS: Final = (
     "f.id, f.rule_id, f.discriminator, f.severity, f.status = 'open' as is_open, f.message, f.evidence, "
-    "f.waiver, f.waived_severity, f.open_since"
+    "f.waiver, f.waived_severity, f.severity_since"
 )
 """What ``known_of`` reads, of ``finding f``."""
 
@@ -56,7 +56,7 @@ def known_of(row: Row) -> KnownFinding:
         row["message"],
         _evidence(row["evidence"]),
         None if row["waiver"] is None else Waived(waiver_in(row["waiver"]), Severity(row["waived_severity"])),
-        row["open_since"],
+        row["severity_since"],
     )
 
 
@@ -87,7 +87,7 @@ async def _open(
         f"""
         with f as (
             insert into finding (environment_id, token_id, subject, rule_id, discriminator, severity, status, message,
-                evidence, opened_at, open_since)
+                evidence, opened_at, severity_since)
             select $4, token_id, subject, rule_id, discriminator, severity, 'open', message, evidence, $2, $2
             from {recordset("$3", "o", {"token_id": "bigint", "subject": "text", **_WRITTEN})}
             returning id, severity, message, evidence
@@ -114,7 +114,14 @@ _WRITTEN: Final = {
     "message": "text",
     "evidence": "jsonb",
 }
-_MOVED: Final = {"id": "bigint", "transition": "text", "resolution": "text", "waiver": "jsonb", **_WRITTEN}
+_MOVED: Final = {
+    "id": "bigint",
+    "transition": "text",
+    "resolution": "text",
+    "waiver": "jsonb",
+    "rises": "boolean",
+    **_WRITTEN,
+}
 
 
 async def _move(connection: Connection, sweep: int | None, moved: Sequence[tuple[int, Change]], now: datetime) -> None:
@@ -133,7 +140,8 @@ async def _move(connection: Connection, sweep: int | None, moved: Sequence[tuple
             resolution = case c.transition when 'resolved' then c.resolution when 'reopened' then null
                 else f.resolution end,
             resolved_at = case c.transition when 'resolved' then $2 when 'reopened' then null else f.resolved_at end,
-            open_since = case when c.transition in ('reopened', 'lapsed') then $2 else f.open_since end,
+            severity_since = case when c.rises or c.transition in ('reopened', 'lapsed') then $2
+                else f.severity_since end,
             reopenings = f.reopenings + coalesce(c.transition = 'reopened', false)::integer,
             waiver = case when c.transition = 'waived' then c.waiver
                 when c.transition in ('lapsed', 'resolved') then null else f.waiver end,
@@ -150,6 +158,7 @@ async def _move(connection: Connection, sweep: int | None, moved: Sequence[tuple
                     "transition": change.transition,
                     "resolution": change.resolution,
                     "waiver": change.waiver,
+                    "rises": change.rises,
                     **_written(change),
                 }
                 for number, change in moved
@@ -161,7 +170,7 @@ async def _move(connection: Connection, sweep: int | None, moved: Sequence[tuple
 async def past_deadline(
     connection: Connection, environment: int, spans: Mapping[Severity, timedelta], now: datetime
 ) -> Sequence[int]:
-    """Return the ids of an environment's open findings that are open for as long as their severity may be, or longer.
+    """Return the ids of an environment's open findings that have had their severity for as long as they may, or longer.
 
     Without those that say already that they are late, and those that a waiver mutes.
     """
@@ -170,7 +179,7 @@ async def past_deadline(
         select coalesce(array_agg(f.id order by f.id), '{}') from finding f
         join unnest($2::text[], $3::interval[]) as allowed (severity, span) on allowed.severity = f.severity
         where f.environment_id = $1 and f.status = 'open' and f.waiver is null and not f.evidence ? $5
-            and f.open_since <= $4::timestamptz - allowed.span
+            and f.severity_since <= $4::timestamptz - allowed.span
         """,
         environment,
         [severity.value for severity in spans],

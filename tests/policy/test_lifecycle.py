@@ -53,7 +53,7 @@ def test_observation_moves_a_finding(
 
 def test_change_carries_the_newest_words_and_the_finding_that_it_is_about() -> None:
     (change,) = changes([OPEN], [violation(Severity.HIGH, "never ends", 2)], by_evidence)
-    assert change == Change(Transition.ESCALATED, OPEN, violation(Severity.HIGH, "never ends", 2))
+    assert change == Change(Transition.ESCALATED, OPEN, violation(Severity.HIGH, "never ends", 2), rises=True)
 
 
 def test_resolved_finding_keeps_its_last_words_and_says_why() -> None:
@@ -188,3 +188,19 @@ def test_late_finding_ends_as_any_other() -> None:
     raised = msgspec.structs.replace(OPEN, severity=Severity.HIGH, message="late")
     (change,) = changes([raised], [], by_evidence, late)
     assert (change.transition, change.violation.severity) == (Transition.RESOLVED, Severity.HIGH)
+
+
+def test_rule_that_makes_a_finding_worse_begins_its_time_anew() -> None:
+    (change,) = changes([OPEN], [violation(Severity.HIGH)], by_evidence)
+    assert change.rises
+    (change,) = changes([OPEN], [violation(Severity.LOW)], by_evidence)
+    assert not change.rises
+
+
+def test_lateness_is_no_severity_of_the_rules_own() -> None:
+    raised = msgspec.structs.replace(OPEN, severity=Severity.HIGH, evidence={"overdue": {"severity": "medium"}})
+    assert raised.own_severity is Severity.MEDIUM
+    (change,) = changes([raised], [violation()], by_evidence)
+    assert not change.rises
+    (change,) = changes([raised], [violation(Severity.HIGH)], by_evidence)
+    assert change.rises

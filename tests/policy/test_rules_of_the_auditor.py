@@ -166,13 +166,13 @@ def test_finding_rises_one_step_at_its_deadline(severity: str, days: int, raised
         late = aud_04.check(violation, NOW, params, now)
         assert (late.severity, late.rule_id, late.discriminator) == (raised, "DT-EXP-01", "d")
         span = "1 day" if days == 1 else f"{days} days"
-        assert late.message == f"never expires; open since 2026-06-15, past its deadline of {span} for {severity}"
+        assert late.message == f"never expires; {severity} since 2026-06-15, past its deadline of {span}"
         assert late.evidence == {
             "days": 1,
             "overdue": {
                 "rule": "DT-AUD-04",
                 "severity": severity,
-                "open_since": "2026-06-15T12:00:00Z",
+                "since": "2026-06-15T12:00:00Z",
                 "sla_days": days,
             },
         }

@@ -175,17 +175,19 @@ async def test_known_findings_are_those_of_the_tokens_asked_for(connection: Conn
     assert await findings.known(connection, []) == {}
 
 
-async def test_finding_is_open_since_it_was_opened_or_last_reopened(connection: Connection) -> None:
-    async def open_since() -> float:
+async def test_finding_is_severity_since_it_was_opened_or_last_reopened(connection: Connection) -> None:
+    async def severity_since() -> float:
         (finding,) = next(iter((await findings.known(connection, [1])).values()))
-        assert finding.open_since is not None
-        return (finding.open_since - NOW) / HOUR
+        assert finding.severity_since is not None
+        return (finding.severity_since - NOW) / HOUR
 
     await connection.execute("alter table token alter id restart with 1")
     await sweep(connection, 0, says())
-    await sweep(connection, 1, says(severity=Severity.CRITICAL))
-    assert await open_since() == 0
-    await sweep(connection, 2)
-    await sweep(connection, 3, says())
-    await sweep(connection, 4, says(message="in other words"))
-    assert await open_since() == 3
+    await sweep(connection, 1, says(severity=Severity.LOW))
+    assert await severity_since() == 0
+    await sweep(connection, 2, says(severity=Severity.CRITICAL))
+    assert await severity_since() == 2
+    await sweep(connection, 3)
+    await sweep(connection, 4, says())
+    await sweep(connection, 5, says(message="in other words"))
+    assert await severity_since() == 4

@@ -36,7 +36,7 @@ async def empty(database: Pool, database_url: Secret) -> AsyncIterator[Pool]:
 WITH_SUBJECTS = 4
 """From this migration on a finding names its environment."""
 WITH_DEADLINES = 10
-"""From this migration on a finding says since when it is open."""
+"""From this migration on a finding says since when it has its severity."""
 NAMES = [migration.name for migration in migrations()]
 
 
@@ -124,9 +124,9 @@ async def _fill(connection: Connection, version: int) -> None:
     await connection.execute("insert into lookup values (1, 1, $1, 'found', '', $1, 0, 0)", NOW)
     await connection.execute("insert into token_change values (1, $1, 1, 'found', '{}')", NOW)
     await connection.execute("insert into token_use (token_id, observed_at, used_at) values (1, $1, $1)", NOW)
-    further = {"environment_id": WITH_SUBJECTS, "open_since": WITH_DEADLINES}
+    further = {"environment_id": WITH_SUBJECTS, "severity_since": WITH_DEADLINES}
     columns = [name for name, since in further.items() if version >= since]
-    values = {"environment_id": "1", "open_since": "$1"}
+    values = {"environment_id": "1", "severity_since": "$1"}
     await connection.execute(
         f"""
         insert into finding (token_id, rule_id, discriminator, severity, status, message, evidence, opened_at
@@ -163,7 +163,7 @@ def test_migrations_are_numbered_without_a_gap() -> None:
     assert [migration.number for migration in migrations()] == list(range(1, len(NAMES) + 1))
 
 
-async def test_finding_is_open_since_it_was_last_reopened(empty: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_finding_is_severity_since_it_was_last_reopened(empty: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     from auditor.store import migrate as module
 
     whole = migrations()
@@ -183,4 +183,4 @@ async def test_finding_is_open_since_it_was_last_reopened(empty: Pool, monkeypat
             )
         monkeypatch.setattr(module, "migrations", lambda: whole)
         await migrate(connection)
-        assert await connection.fetchval("select open_since - opened_at from finding") == timedelta(days=2)
+        assert await connection.fetchval("select severity_since - opened_at from finding") == timedelta(days=3)

@@ -16,7 +16,8 @@ class Overdue(Params):
     """How long findings may stay open."""
 
     sla: Deadlines = Deadlines(critical=1, high=7, medium=30, low=90)
-    """Days, by the severity that the finding's own rule gives it. A severity that is left out has no deadline."""
+    """Days, by the severity that the finding's own rule gives it, from when it gave it. A severity that is left out has
+    no deadline."""
 
 
 EVIDENCE: Final = "overdue"
@@ -27,27 +28,27 @@ was."""
 _NEXT_WORSE: Final = dict(pairwise(Severity)) | {Severity.CRITICAL: Severity.CRITICAL}
 
 
-def check(violation: Violation, open_since: datetime, params: Overdue, now: datetime) -> Violation:
+def check(violation: Violation, severity_since: datetime, params: Overdue, now: datetime) -> Violation:
     """Return a violation one severity worse where its finding is past its deadline, else as it is.
 
-    ``violation`` is what the finding's own rule says now, and ``open_since`` when the finding was last opened or
-    reopened. Who asks again, later, gets the same again, so that nothing eases what was escalated but the finding's
-    own rule. A critical one stays critical and gains the words.
+    ``violation`` is what the finding's own rule says now, and ``severity_since`` when the finding was opened or
+    reopened, or since then got this severity. Who asks again, later, gets the same again, so that nothing eases what was
+    escalated but the finding's own rule. A critical one stays critical and gains the words.
     """
     allowed = params.sla.of(violation.severity)
-    if allowed is None or now - open_since < allowed:
+    if allowed is None or now - severity_since < allowed:
         return violation
     return msgspec.structs.replace(
         violation,
         severity=_NEXT_WORSE[violation.severity],
-        message=f"{violation.message}; open since {day(open_since)}, past its deadline of "
-        f"{counted(allowed.days, 'day')} for {violation.severity}",
+        message=f"{violation.message}; {violation.severity} since {day(severity_since)}, past its deadline of "
+        f"{counted(allowed.days, 'day')}",
         evidence={
             **violation.evidence,
             EVIDENCE: {
                 "rule": RULE.id,
                 "severity": violation.severity.value,
-                "open_since": iso(open_since),
+                "since": iso(severity_since),
                 "sla_days": allowed.days,
             },
         },
@@ -59,7 +60,7 @@ RULE = Rule(
     title="Finding past its deadline",
     kind=Kind.AUDITOR,
     severity="one step above the finding's own",
-    test="a finding has been open for as long as its severity allows",
+    test="a finding has been open, with the severity that its own rule gives it, for as long as that allows",
     rationale=(
         "A finding that nobody mends says that it reaches nobody, or that nobody is responsible. Raising it puts it in "
         "front of the next one."
