@@ -64,6 +64,13 @@ def test_scp_01_passes_what_an_approval_covers(
     assert (violation.evidence["scopes"] if violation else []) == left
 
 
+def test_scp_01_is_critical_only_where_a_scope_that_is_left_is() -> None:
+    both = observed(token(scopes=("apiTokens.write", "settings.write")))
+    approved = policy_of("DT-SCP-01", approvals=[{"scopes": ["apiTokens.*"]}])
+    listed = policy_of("DT-SCP-01", high_risk=["settings.write"])
+    assert (severity(approved, both), severity(listed, both)) == ("high", "high")
+
+
 def some(count: int, family: str = "own{}") -> tuple[str, ...]:
     return tuple(f"{family.format(number)}.s{number}" for number in range(count))
 
