@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,9 +15,11 @@ from auditor.config.problems import Document, near, problems_of
 from auditor.config.reading import read_document
 from auditor.config.toml_lines import KeyPath
 from auditor.model.errors import ConfigError, Problem
-from auditor.policy.document import PolicyDocument
+from auditor.policy.document import PolicyDocument, RuleSettings
 from auditor.policy.registry import rules
+from auditor.policy.scopes import RiskSettings
 from auditor.policy.validation import check_document
+from auditor.policy.written.document import WrittenRule
 
 _MERGED_DEPTH: Final = 3
 """``rules`` → its tables → their parameters: so deep tables are merged; a parameter is replaced whole, table or not."""
@@ -179,13 +182,54 @@ def _stack(paths: tuple[Path, ...], layers: Sequence[Document], problems: list[P
     if written_rules or misplaced:
         merged["rule"] = misplaced[0] if misplaced else written_rules
     written = Layers(layers, positions)
+    document: PolicyDocument | None
     try:
         document = PolicyDocument.model_validate(merged)
     except ValidationError as error:
         problems.extend(problems_of(written, error, PolicyDocument))
-        return None
-    problems.extend(written.problem(path, message) for path, message in check_document(document, rules().values()))
-    return Stack(document, paths, written)
+        document = None
+    sound = list(range(len(written_rules)))
+    """Positions of the ``[[rule]]`` tables that are checked further."""
+    checked = document
+    if checked is None:
+        checked, sound = _sound_parts(merged, written_rules)
+    for path, message in check_document(checked, rules().values()):
+        place = ("rule", sound[path[1]], *path[2:]) if path[0] == "rule" and isinstance(path[1], int) else path
+        problems.append(written.problem(place, message))
+    return Stack(document, paths, written) if document else None
+
+
+def _sound_parts(merged: Mapping[str, Any], written_rules: Sequence[Any]) -> tuple[PolicyDocument, list[int]]:
+    """Return the rules in a policy that is not sound otherwise, so that what is wrong in them is told with the rest.
+
+    These are the parameters of the catalogue's rules, and the ``[[rule]]`` tables whose keys are sound, with their
+    positions; without tests where the tiers that they are judged by are not sound.
+    """
+    tables = merged.get("rules")
+    risk, has_tiers = RiskSettings(), False
+    with suppress(ValidationError):
+        risk, has_tiers = RiskSettings.model_validate(merged.get("risk", {})), True
+    sound: dict[int, WrittenRule] = {}
+    for position, table in enumerate(written_rules):
+        with suppress(ValidationError):
+            rule = WrittenRule.model_validate(table)
+            sound[position] = rule if has_tiers else rule.model_copy(update={"test": ()})
+    # Of a table that is not sound, what stands in [rules] under its id is not told to be of no rule.
+    named = [table.get("id") for table in written_rules if isinstance(table, Mapping)]
+    unsound = {rule_id for rule_id in named if isinstance(rule_id, str)} - {rule.id for rule in sound.values()}
+    parts = PolicyDocument(
+        name="",
+        risk=risk,
+        rules={
+            rule_id: RuleSettings.model_validate(
+                {key: value for key, value in table.items() if key not in RuleSettings.model_fields}
+            )
+            for rule_id, table in (tables.items() if isinstance(tables, Mapping) else ())
+            if isinstance(table, Mapping) and rule_id not in unsound
+        },
+        rule=tuple(sound.values()),
+    )
+    return parts, list(sound)
 
 
 def _with_feeds_from(layer: Document, directory: Path) -> Mapping[str, Any]:
