@@ -36,15 +36,21 @@ class EnvironmentPosture(msgspec.Struct, frozen=True, kw_only=True):
     last_complete_at: datetime | None
     """When a sweep last gave evidence about every token."""
     open_by_severity: Mapping[Severity, int]
-    """Open findings; a severity may be absent for none."""
+    """Open findings that no waiver covers; a severity may be absent for none."""
     tokens_with_findings: int
-    """Tokens with at least one open finding."""
+    """Tokens with at least one of them."""
     resolved_recently: int
     """Findings resolved within ``ReportData.resolved_since_days``."""
     stored_tokens: int
     """Tokens that the last complete reading of the sources held."""
     unknown_tokens: int
     """Of these, tokens whose last lookup was no evidence, or that were never looked up."""
+    policy_name: str = ""
+    """Of the policy that the last sweep applied here; empty before the first."""
+    unknown_scopes: Mapping[str, int] = {}
+    """Scopes that neither ship nor stand in that policy, with how many stored tokens hold each, most frequent first."""
+    waived_by_severity: Mapping[Severity, int] = {}
+    """Open findings that a waiver covers, counted apart; a severity may be absent for none."""
 
     @property
     def audited_tokens(self) -> int:
@@ -53,8 +59,13 @@ class EnvironmentPosture(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def open_findings(self) -> int:
-        """Open findings of every severity."""
+        """Open findings of every severity that no waiver covers."""
         return sum(self.open_by_severity.values())
+
+    @property
+    def waived_findings(self) -> int:
+        """Open findings of every severity that a waiver covers."""
+        return sum(self.waived_by_severity.values())
 
 
 Verdicts = Callable[[], AsyncGenerator[Sequence[Judgement], None]]
@@ -90,7 +101,8 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Findings = Callable[[], AsyncGenerator[Sequence[Finding], None]]
-"""Starts a stream of findings in batches: the open ones, worst first, then the recently resolved ones, worst first.
+"""Starts a stream of findings in batches: the open ones, then those of them that a waiver covers, then the recently
+resolved ones; each worst first.
 
 Each call starts anew. A format that stops early closes the generator, so that a cursor behind it can end.
 """

@@ -11,6 +11,7 @@ from typing import Final, TextIO
 
 from auditor.model.finding import Finding
 from auditor.model.sweep import RuleState
+from auditor.model.waiver import Waiver
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData
 from auditor.reports.outside_text import visible
 from auditor.reports.sentences import WORST_FIRST
@@ -34,6 +35,12 @@ FINDING_COLUMNS: Final = (
     "reopenings",
     "evidence",
     "key",
+    "waiver",
+    "waived_until",
+    "waiver_owner",
+    "waiver_approver",
+    "waiver_ticket",
+    "waiver_reason",
 )
 """Columns of the findings, in order; new ones are added at the end."""
 
@@ -61,6 +68,9 @@ COVERAGE_COLUMNS: Final = (
     "rules_not_assessed",
     "rules_disabled",
     *(f"open_{severity}" for severity in WORST_FIRST),
+    "policy_name",
+    "unknown_scopes",
+    *(f"waived_{severity}" for severity in WORST_FIRST),
 )
 """Columns of the coverage, in order; new ones are added at the end."""
 
@@ -123,6 +133,20 @@ def _finding(finding: Finding, titles: Mapping[str, str]) -> dict[str, Cell]:
         "reopenings": finding.reopenings,
         "evidence": json.dumps(finding.evidence, ensure_ascii=False),
         "key": finding.key,
+        **_waiver(finding.waiver),
+    }
+
+
+def _waiver(waiver: Waiver | None) -> dict[str, _Cell]:
+    if waiver is None:
+        return {}
+    return {
+        "waiver": waiver.id,
+        "waived_until": waiver.until,
+        "waiver_owner": waiver.owner,
+        "waiver_approver": waiver.approver,
+        "waiver_ticket": waiver.ticket,
+        "waiver_reason": waiver.reason,
     }
 
 
@@ -134,11 +158,14 @@ def _coverage(posture: EnvironmentPosture, data: ReportData) -> dict[str, Cell]:
         "last_complete_at": posture.last_complete_at,
         "stored_tokens": posture.stored_tokens,
         "unknown_tokens": posture.unknown_tokens,
+        "policy_name": posture.policy_name,
+        "unknown_scopes": " | ".join(f"{scope}: {count}" for scope, count in posture.unknown_scopes.items()),
         "rules_assessed": states[RuleState.ASSESSED],
         "rules_not_assessed": states[RuleState.NOT_ASSESSED],
         "rules_disabled": states[RuleState.DISABLED],
     }
     cells |= {f"open_{severity}": posture.open_by_severity.get(severity, 0) for severity in WORST_FIRST}
+    cells |= {f"waived_{severity}": posture.waived_by_severity.get(severity, 0) for severity in WORST_FIRST}
     sweep = posture.last_sweep
     if sweep is None:
         return cells | {"last_sweep_status": "never swept"}

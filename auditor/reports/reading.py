@@ -10,6 +10,7 @@ from auditor import __version__
 from auditor.policy.base import Rule
 from auditor.policy.forecast import Staggering
 from auditor.policy.registry import rules
+from auditor.policy.scope_catalogue import SCOPES
 from auditor.policy.written.document import WrittenRule
 from auditor.policy.written.rules import made_of
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData, RulePosture
@@ -38,6 +39,7 @@ async def snapshot(
             state for state in await posture.environments(connection) if not environments or state.name in environments
         ]
         counted = await findings.counts(connection, since)
+        unknown = await posture.unknown_scopes(connection, SCOPES)
         latest = max(
             (state for state in states if state.last_finished),
             key=lambda state: state.last_finished.id if state.last_finished else 0,
@@ -47,7 +49,9 @@ async def snapshot(
         data = ReportData(
             made_at=now,
             version=__version__,
-            environments=[_posture(state, counted.get(state.name, _NOTHING)) for state in states],
+            environments=[
+                _posture(state, counted.get(state.name, _NOTHING), unknown.get(state.name, {})) for state in states
+            ],
             rules=[
                 rule
                 for state in states
@@ -63,7 +67,7 @@ async def snapshot(
         yield data, lambda: findings.read(connection, wanted)
 
 
-def _posture(state: EnvironmentState, counts: Counts) -> EnvironmentPosture:
+def _posture(state: EnvironmentState, counts: Counts, unknown_scopes: Mapping[str, int]) -> EnvironmentPosture:
     return EnvironmentPosture(
         name=state.name,
         url=state.url,
@@ -74,6 +78,9 @@ def _posture(state: EnvironmentState, counts: Counts) -> EnvironmentPosture:
         resolved_recently=counts.resolved_recently,
         stored_tokens=state.stored_tokens,
         unknown_tokens=state.unknown_tokens,
+        policy_name=state.policy_name,
+        unknown_scopes=unknown_scopes,
+        waived_by_severity=counts.waived_by_severity,
     )
 
 

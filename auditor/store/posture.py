@@ -1,6 +1,6 @@
 """How each environment stands, read for reports and metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -78,3 +78,31 @@ def _state(row: Row, last: Row | None) -> EnvironmentState:
         rules=msgspec.json.decode(last["rules"], type=dict[str, RuleStanding]) if last else {},
         written_rules=msgspec.json.decode(last["written_rules"]) if last and last["written_rules"] else (),
     )
+
+
+async def unknown_scopes(connection: Connection, shipped: Collection[str]) -> Mapping[str, Mapping[str, int]]:
+    """Return, by environment, the scopes that are neither in ``shipped`` nor in the policy that was last applied there.
+
+    Each with the number of stored tokens that hold it, the most frequent first.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for row in await connection.fetch(
+        """
+        with said as (
+            select distinct on (s.environment_id) s.environment_id, p.document->'risk'->'scopes' as scopes
+            from sweep s join policy p on p.digest = s.policy_digest
+            order by s.environment_id, s.id desc
+        )
+        select e.name, held.scope, count(*) as tokens
+        from token t
+        join environment e on e.id = t.environment_id
+        cross join lateral unnest(t.scopes) as held (scope)
+        left join said on said.environment_id = t.environment_id
+        where t.removed_at is null and t.outcome = 'found' and held.scope <> all ($1::text[])
+            and not coalesce(jsonb_exists(said.scopes, held.scope), false)
+        group by e.name, held.scope order by e.name, tokens desc, held.scope
+        """,
+        list(shipped),
+    ):
+        found.setdefault(row["name"], {})[row["scope"]] = row["tokens"]
+    return found

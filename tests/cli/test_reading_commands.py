@@ -228,3 +228,23 @@ def test_link_stays_and_what_it_points_to_is_replaced(swept: Site, tmp_path: Pat
     assert swept.run("report", "-f", "csv", "-o", str(tmp_path / "link.csv")).exit_code == 0
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "real.csv").read_text().startswith("environment,severity")
+
+
+def test_reports_name_the_policy_and_the_unknown_scopes_of_each_environment(site: Site) -> None:
+    site.configure(more='[policy.environments]\nprod = ["prod.toml"]\n')
+    site.write("prod.toml", 'name = "strict"\n[risk.scopes]\n"own.read" = "low"\n')
+    world = site.worlds["prod"]
+    site.store("prod", [world.create("a", ["new.write", "own.read"]), world.create("b", ["new.write", "<b>.read"])])
+    assert site.run("sweep", "--all").exit_code == 0
+    environments = {each["name"]: each for each in site.run("report", "-f", "json").json()["environments"]}
+    assert environments["prod"]["policy_name"] == "strict"
+    assert environments["prod"]["unknown_scopes"] == {"new.write": 2, "<b>.read": 1}
+    assert (environments["staging"]["policy_name"], environments["staging"]["unknown_scopes"]) == ("test", {})
+    page = site.run("report").out
+    assert "Scopes that nobody classified" in page
+    assert "<code>new.write</code>" in page
+    assert "&lt;b&gt;.read" in page
+    assert "another version of the policy" not in page
+    (prod, staging) = csv.DictReader(io.StringIO(site.run("report", "-f", "csv-coverage").out))
+    assert (prod["policy_name"], prod["unknown_scopes"]) == ("strict", "new.write: 2 | <b>.read: 1")
+    assert (staging["policy_name"], staging["unknown_scopes"]) == ("test", "")
