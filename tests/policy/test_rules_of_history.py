@@ -101,7 +101,9 @@ def test_rules_take_any_history_and_say_only_json(observation: Any, history: His
 
 @given(any_observation, instants)
 def test_token_without_history_breaks_none_of_them(observation: Any, now: datetime) -> None:
-    assert ALL.evaluate(observation, NO_HISTORY, now) == []
+    for violation in ALL.evaluate(observation, NO_HISTORY, now):
+        assert violation.rule_id == "DT-USE-06", "a date in the future needs no earlier lookup to be seen"
+        assert all(odd["before"] is None for odd in violation.evidence["dates"])
 
 
 def test_quiet_token_breaks_none_of_them() -> None:

@@ -350,10 +350,14 @@ def test_use_06_counts_what_is_odd_and_tells_of_the_last() -> None:
     )
 
 
-def test_use_06_is_silent_where_a_date_is_withdrawn_or_the_token_is_new() -> None:
-    policy = policy_of("DT-USE-06")
-    assert judged(policy, [used(NOW - DAY, NOW - 2 * DAY), used(NOW, None, None)]) is None
-    assert judged(policy, [sight(NOW, creation_date=NOW + DAY)]) is None
+def test_use_06_is_silent_where_a_date_is_withdrawn() -> None:
+    assert judged(policy_of("DT-USE-06"), [used(NOW - DAY, NOW - 2 * DAY), used(NOW, None, None)]) is None
+
+
+def test_use_06_sees_a_date_in_the_future_at_the_first_lookup() -> None:
+    first = said_of(judged(policy_of("DT-USE-06"), [sight(NOW, creation_date=NOW + DAY)]))
+    seen = [sight(NOW, creation_date=NOW + DAY), sight(NOW + HOUR, creation_date=NOW + DAY)]
+    assert judged(policy_of("DT-USE-06"), seen) == first
 
 
 # Networks

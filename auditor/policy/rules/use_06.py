@@ -51,11 +51,10 @@ def check(
 ) -> Violation | None:
     """Fire where a date moved back, lay in the future of the lookup that showed it, or changed though it never should.
 
-    ``lastUsedDate`` and ``modifiedDate`` may only advance; ``creationDate`` may not change while the id is the same.
+    ``lastUsedDate`` and ``modifiedDate`` may only advance; ``creationDate`` may not change while the id is the same. No
+    earlier lookup is needed to see that a date lies in the future.
     """
     history = context.history
-    if history.previous is None:
-        return None
     odd: list[_Oddity] = []
     at, used, modified, created = observation.at, token.last_used_date, token.modified_date, token.creation_date
     if (used and used > at) or (modified and modified > at) or (created and created > at):
