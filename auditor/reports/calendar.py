@@ -14,6 +14,8 @@ _DAY_WIDTH: Final = 3
 _TOP: Final = 12
 """Above the highest bar: room for the mark of a cliff."""
 _BOTTOM: Final = 92
+_NAME_DAYS: Final = 10
+"""As wide as the name of a month."""
 HEIGHT: Final = 108
 """Bars, and the names of months below them."""
 
@@ -79,7 +81,7 @@ def _ticks(made: Forecast) -> Sequence[Tick]:
     return [
         Tick(_x(made, start), _MONTHS[start.month - 1] + (f" {start.year}" if start.month == 1 else ""))
         for start in starts
-        if start >= made.first_day
+        if start >= made.first_day and (made.last_day - start).days >= _NAME_DAYS
     ]
 
 
