@@ -87,6 +87,30 @@ def test_every_reason_for_not_firing_is_told(swept: Site) -> None:
     assert rules["DT-EXP-01"]["parameters"][0]["place"] is None
 
 
+def test_written_rule_is_explained_with_its_place(swept: Site) -> None:
+    swept.write(
+        "prod.toml",
+        PROD
+        + """
+[[rule]]
+id = "OWN-1"
+title = "Deploy tokens are named well"
+severity = "low"
+when = "token.name == 'mighty'"
+message = "is mighty"
+rationale = "a"
+remediation = "b"
+exempt = [{ owner = "nobody" }, { name = "deploy" }]
+""",
+    )
+    fired = explained(swept, label(swept, "mighty"), "--rule", "own-1")["rules"]["OWN-1"]
+    assert (fired["answer"], fired["reason"], fired["severity"]) == ("fired", "is mighty", "low")
+    passed = explained(swept, label(swept, "forever"), "--rule", "OWN-1")["rules"]["OWN-1"]
+    assert passed["answer"] == "passed"
+    exempt = explained(swept, label(swept, "deploy"), "--rule", "OWN-1")["rules"]["OWN-1"]
+    assert (exempt["answer"], exempt["place"]) == ("exempt", f"{swept.directory}/prod.toml:15")
+
+
 def test_every_rule_of_the_catalogue_is_answered_for(swept: Site) -> None:
     catalogue = {rule["id"] for rule in swept.run("rules", "--json").json()}
     assert set(explained(swept, label(swept, "ci"))["rules"]) == catalogue
