@@ -17,7 +17,7 @@ from auditor.model.token import Location, StoredToken
 from auditor.policy.base import Feeds
 from auditor.policy.document import PolicyDocument
 from auditor.policy.engine import Policy
-from auditor.policy.registry import rules
+from auditor.policy.registry import rules_of
 from auditor.simulator import Capacity, Environment, Faults, SteppedClock, World, serve
 from auditor.sources.base import Source
 from auditor.sweep.subject import Subject
@@ -95,7 +95,7 @@ def subject_of(
         client=client,
         sources=sources,
         environments=frozenset({"prod", "other"}),
-        policy=Policy(document, list(rules().values()), feeds=Feeds(), environment_kind=None),
+        policy=Policy(document, list(rules_of(document).values()), feeds=Feeds(), environment_kind=None),
         self_lookup=self_lookup,
         fingerprint=lambda secret: hashlib.sha256(secret.reveal().encode()).digest()[:16],
         hooks=hooks or {},
