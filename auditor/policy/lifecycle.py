@@ -10,7 +10,6 @@ from auditor.model.finding import Resolution, Severity, Transition, Violation, W
 from auditor.model.waiver import Waiver
 from auditor.policy.rules.aud_04 import EVIDENCE as LATE
 
-
 _SEVERITIES: Final = frozenset(Severity)
 
 

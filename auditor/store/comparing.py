@@ -32,6 +32,8 @@ class Held(msgspec.Struct, frozen=True, gc=False):
     """What the last lookup that found it said."""
     tags: frozenset[str]
     """Those of the sources that hold it."""
+    failures: int
+    """Lookups running without evidence."""
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -147,7 +149,7 @@ HELD_COLUMNS: Final = """
     t.id as held_id, t.label, t.public_id, t.places, t.tags, t.first_seen_at, t.disabled_since, t.outcome,
     t.returned_id, t.name, t.owner, t.enabled, t.personal_access_token, t.creation_date, t.modified_date,
     t.expiration_date, t.last_used_date, t.last_used_ip_address, t.scopes, t.additional_metadata,
-    t.removed_at is null as is_stored, l.evident_at, l.misses
+    t.removed_at is null as is_stored, l.evident_at, l.misses, l.failures
 """
 """What ``held_of`` reads, of ``token t`` and ``lookup l``."""
 
@@ -165,6 +167,7 @@ def held_of(row: Row) -> Held:
         None if row["outcome"] is None else observation_of(row, row["evident_at"] or row["first_seen_at"]),
         None if row["returned_id"] is None else metadata_of(row),
         frozenset(row["tags"]),
+        row["failures"] or 0,
     )
 
 

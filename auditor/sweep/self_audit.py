@@ -16,7 +16,6 @@ from auditor.model.lookup import TokenMetadata
 from auditor.model.sweep import SweepStatus, SweepSummary
 from auditor.policy.lateness import Deadlines
 from auditor.policy.rules import aud_01, aud_02, aud_05
-from auditor.policy.wording import iso
 from auditor.store import account
 from auditor.store.account import Failing
 from auditor.store.comparing import Standing
@@ -97,10 +96,7 @@ class _SelfAudit:
             token = standing.token
             if token and not self._subject.policy.selects(rule_id, *as_selected(token, self._subject.name)):
                 return Resolution.POLICY
-            seen = token.observation if token else None
-            if seen is None or iso(seen.at) == standing.finding.evidence.get(aud_01.LAST_EVIDENCE):
-                return None
-            return Resolution.EVIDENCE
+            return Resolution.EVIDENCE if token and not token.failures else None
 
         await self._compare(rule_id, said(), ending)
         return None

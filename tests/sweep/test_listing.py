@@ -11,6 +11,7 @@ import pytest
 import stamina
 
 from auditor.dynatrace import inventory
+from auditor.dynatrace.client import Client
 from auditor.model.finding import Finding, Resolution, Severity
 from auditor.model.secret import Secret
 from auditor.model.sweep import RuleStanding, RuleState
@@ -36,16 +37,16 @@ class Listing:
         self.world.delete(stage.own.public_id or "")
         self.database = database
 
-    async def sweep(self, *secrets: str, **terms: object) -> None:
-        await self.sweep_of(ListSource("vault", stored(secrets)), **terms)
+    async def sweep(self, *secrets: str, reads_list: bool = True) -> None:
+        await self.sweep_of(ListSource("vault", stored(secrets)), reads_list=reads_list)
 
-    async def sweep_of(self, source: ListSource, **terms: object) -> None:
+    async def sweep_of(self, source: ListSource, *, reads_list: bool = True) -> None:
         async with client_of(self.stage.url, self.own, self.stage.clock) as client:
-            await sweep(self.database, self.subject(client, source, **terms))
+            await sweep(self.database, self.subject(client, source, reads_list=reads_list))
 
-    def subject(self, client: object, source: ListSource, **terms: object) -> Subject:
-        subject = subject_of(client, self.stage.url, self.stage.clock, source, policy={"rules": POLICY})  # type: ignore[arg-type]
-        return replace(subject, **terms)
+    def subject(self, client: Client, source: ListSource, *, reads_list: bool = True) -> Subject:
+        subject = subject_of(client, self.stage.url, self.stage.clock, source, policy={"rules": POLICY})
+        return replace(subject, inventory=reads_list)
 
     async def findings(self) -> Mapping[str, Finding]:
         found = await read_findings(self.database)
@@ -205,19 +206,15 @@ async def test_disabled_rule_asks_for_no_list_and_ends_its_findings(
         assert {finding.resolution for finding in (await listing.findings()).values()} == {Resolution.POLICY}
 
 
-@pytest.mark.parametrize(
-    ("terms", "reason"),
-    [({"inventory": False}, "inventory = false for this environment")],
-)
-async def test_environment_can_do_without_the_list(
-    database: Pool, staged: Staged, terms: Mapping[str, object], reason: str
-) -> None:
+async def test_environment_can_do_without_the_list(database: Pool, staged: Staged) -> None:
     async with staged() as stage:
         listing = Listing(stage, database)
         stage.world.create("stray", ["metrics.read"])
-        await listing.sweep(stage.world.create("known", ["metrics.read"]).secret, **terms)
+        await listing.sweep(stage.world.create("known", ["metrics.read"]).secret, reads_list=False)
         assert await listing.findings() == {}
-        assert await listing.standing() == RuleStanding(RuleState.NOT_ASSESSED, reason)
+        assert await listing.standing() == RuleStanding(
+            RuleState.NOT_ASSESSED, "inventory = false for this environment"
+        )
 
 
 async def test_older_api_has_no_list(database: Pool, staged: Staged) -> None:

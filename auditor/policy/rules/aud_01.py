@@ -1,6 +1,6 @@
 """DT-AUD-01: a stored token that sweep after sweep cannot be audited."""
 
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -9,8 +9,6 @@ from auditor.model.finding import Severity, Violation
 from auditor.policy.base import Framework, Kind, Params, Rule
 from auditor.policy.wording import day, iso_or_none, shortened
 
-LAST_EVIDENCE: Final = "last_evidence_at"
-"""Under this key the evidence says when a lookup last gave evidence; what is later ends the finding."""
 Sweeps = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 
 
@@ -43,7 +41,7 @@ def check(unaudited: Unaudited, params: Persistence) -> Violation | None:
         {
             "outcome": unaudited.lookup.outcome.value,
             "reason": unaudited.lookup.reason,
-            LAST_EVIDENCE: iso_or_none(unaudited.evident_at),
+            "last_evidence_at": iso_or_none(unaudited.evident_at),
             "sweeps": params.high_sweeps if is_high else params.sweeps,
         },
     )

@@ -32,8 +32,8 @@ def check(violation: Violation, severity_since: datetime, params: Overdue, now: 
     """Return a violation one severity worse where its finding is past its deadline, else as it is.
 
     ``violation`` is what the finding's own rule says now, and ``severity_since`` when the finding was opened or
-    reopened, or since then got this severity. Who asks again, later, gets the same again, so that nothing eases what was
-    escalated but the finding's own rule. A critical one stays critical and gains the words.
+    reopened, or since then got this severity. Who asks again, later, gets the same again, so that nothing eases what
+    was escalated but the finding's own rule. A critical one stays critical and gains the words.
     """
     allowed = params.sla.of(violation.severity)
     if allowed is None or now - severity_since < allowed:
