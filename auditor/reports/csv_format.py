@@ -137,7 +137,7 @@ def _finding(finding: Finding, titles: Mapping[str, str]) -> dict[str, Cell]:
     }
 
 
-def _waiver(waiver: Waiver | None) -> dict[str, _Cell]:
+def _waiver(waiver: Waiver | None) -> dict[str, Cell]:
     if waiver is None:
         return {}
     return {

@@ -60,6 +60,7 @@ class Html:
                 unknown=sum(environment.unknown_tokens for environment in data.environments),
                 most_open=max((environment.open_findings for environment in data.environments), default=0),
                 opened=sentences.open_totals(data.environments),
+                waived=sum(environment.waived_findings for environment in data.environments),
                 headline=sentences.headline(data),
                 summary=sentences.summary(data),
                 rules=rule_views(data),
@@ -74,40 +75,57 @@ class Html:
 
 
 class _Listing:
-    """Splits the stream of findings into the open and the resolved ones, and counts what it leaves out."""
+    """Splits the stream of findings into open, waived and resolved ones, and counts what it leaves out."""
 
     def __init__(self, batches: AsyncIterator[Sequence[Finding]], most: int) -> None:
         self._findings = (finding async for batch in batches for finding in batch)
         self._most = most
-        self._first_resolved: Finding | None = None
+        self._first_of_next: Finding | None = None
+        """Where the next part begins, once the one before it has ended."""
         self.unlisted_open = 0
+        self.unlisted_waived = 0
         self.unlisted_resolved = 0
 
     async def open(self) -> AsyncIterator[Finding]:
         """Yield open findings; ``unlisted_open`` is right afterwards."""
         count = 0
-        rank = len(Severity)
-        async for finding in self._findings:
-            if finding.status == "resolved":
-                self._first_resolved = finding
-                break
-            if finding.severity.rank > rank:
-                raise ValueError(f"the stream of findings is not sorted worst first at {finding.key}")
-            rank = finding.severity.rank
+        async for finding in self._part(is_waived=False):
             count += 1
             if count <= self._most:
                 yield finding
         self.unlisted_open = max(0, count - self._most)
 
+    async def waived(self) -> AsyncIterator[Finding]:
+        """Yield waived findings, once ``open`` has ended; ``unlisted_waived`` is right afterwards."""
+        count = 0
+        async for finding in self._part(is_waived=True):
+            count += 1
+            if count <= self._most:
+                yield finding
+        self.unlisted_waived = max(0, count - self._most)
+
+    async def _part(self, *, is_waived: bool) -> AsyncIterator[Finding]:
+        """Yield the open findings that are waived, or those that are not, up to the first that is something else."""
+        rank = len(Severity)
+        while (finding := await self._next()) is not None:
+            if finding.status == "resolved" or (finding.waiver is not None) is not is_waived:
+                self._first_of_next = finding
+                return
+            if finding.severity.rank > rank:
+                raise ValueError(f"the stream of findings is not sorted worst first at {finding.key}")
+            rank = finding.severity.rank
+            yield finding
+
+    async def _next(self) -> Finding | None:
+        first, self._first_of_next = self._first_of_next, None
+        return first or await anext(self._findings, None)
+
     async def resolved(self) -> AsyncIterator[Finding]:
-        """Yield resolved findings, once ``open`` has ended; ``unlisted_resolved`` is right afterwards."""
-        if self._first_resolved is None:
-            return
-        yield self._first_resolved
-        count = 1
-        async for finding in self._findings:
+        """Yield resolved findings, once ``waived`` has ended; ``unlisted_resolved`` is right afterwards."""
+        count = 0
+        while (finding := await self._next()) is not None:
             if finding.status != "resolved":
-                raise ValueError(f"the stream of findings has an open one after resolved ones: {finding.key}")
+                raise ValueError(f"the stream of findings has an open one out of its order: {finding.key}")
             count += 1
             if count <= self._most:
                 yield finding

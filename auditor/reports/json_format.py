@@ -8,7 +8,7 @@ import msgspec
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData
 from auditor.reports.expiry import as_document
 from auditor.reports.outside_text import redacted
-from auditor.reports.sentences import open_totals
+from auditor.reports.sentences import open_totals, waived_totals
 
 SCHEMA: Final = "auditor.report/1"
 """Name and version of the document's form; the number rises when a member goes or changes its meaning."""
@@ -30,6 +30,7 @@ class Json:
             "policy": {"name": data.policy_name, "digest": data.policy_digest},
             "resolved_since_days": data.resolved_since_days,
             "open_by_severity": open_totals(data.environments),
+            "waived_by_severity": waived_totals(data.environments),
             "environments": [_environment(environment) for environment in data.environments],
             "rules": data.rules,
             "forecasts": [as_document(forecast) for forecast in data.forecasts],
@@ -59,6 +60,7 @@ def _environment(posture: EnvironmentPosture) -> dict[str, object]:
     return members | {
         "audited_tokens": posture.audited_tokens,
         "open_findings": posture.open_findings,
+        "waived_findings": posture.waived_findings,
         "last_sweep_coverage": sweep.coverage if sweep else None,
     }
 

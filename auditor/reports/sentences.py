@@ -1,7 +1,7 @@
 """Says in sentences how things stand; every figure comes from the report's data and nothing unknown is passed."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from auditor.model.finding import Severity
@@ -33,10 +33,19 @@ def share(part: int, whole: int) -> str:
 
 
 def open_totals(environments: Iterable[EnvironmentPosture]) -> dict[Severity, int]:
-    """Return the open findings of all environments by severity, worst first, with zeros."""
+    """Return the open findings of all environments that no waiver covers, by severity, worst first, with zeros."""
+    return _totals(environment.open_by_severity for environment in environments)
+
+
+def waived_totals(environments: Iterable[EnvironmentPosture]) -> dict[Severity, int]:
+    """Return the open findings of all environments that a waiver covers, by severity, worst first, with zeros."""
+    return _totals(environment.waived_by_severity for environment in environments)
+
+
+def _totals(counted: Iterable[Mapping[Severity, int]]) -> dict[Severity, int]:
     totals = dict.fromkeys(WORST_FIRST, 0)
-    for environment in environments:
-        for severity, count in environment.open_by_severity.items():
+    for counts in counted:
+        for severity, count in counts.items():
             totals[severity] += count
     return totals
 
@@ -62,7 +71,8 @@ def headline(data: ReportData) -> str:
     is_whole = not _gaps(data) and not any(environment.unknown_tokens for environment in data.environments)
     if not count:
         rest = ", and every known token was audited" if is_whole else ", but not everything could be audited"
-        return f"No finding is open{rest}."
+        waived = sum(waived_totals(data.environments).values())
+        return f"No finding is open{f' beyond {waived:,} waived' if waived else ''}{rest}."
     rest = "" if is_whole else "; not everything could be audited"
     if critical == count:
         return f"{plural(count, 'critical finding is', 'critical findings are')} open{rest}."
@@ -93,6 +103,12 @@ def _findings(data: ReportData) -> str:
         if count
         else "No finding is open."
     )
+    waivers = waived_totals(data.environments)
+    waived = sum(waivers.values())
+    if waived:
+        verb = "more is open and waived" if count and waived == 1 else "more are open and waived" if count else ""
+        verb = verb or ("is open and waived" if waived == 1 else "are open and waived")
+        now += f" {waived:,} {verb}: {severities(waivers)}."
     past = plural(resolved, "was resolved", "were resolved") if resolved else "None was resolved"
     return f"{now} {past} in the last {plural(data.resolved_since_days, 'day')}."
 

@@ -9,6 +9,7 @@ from typing import Any
 from auditor.model.finding import Finding, Resolution, Severity
 from auditor.model.sweep import RuleState, SweepStatus, SweepSummary
 from auditor.model.token import Location
+from auditor.model.waiver import Waiver
 from auditor.policy.forecast import Forecast, Staggering, forecast
 from auditor.policy.registry import rules
 from auditor.policy.revocation import Cadence, Confidence, Judgement, Verdict
@@ -258,6 +259,17 @@ def finding(number: int = 0, **changes: Any) -> Finding:
     }
     fields |= changes
     return Finding(key=f"{fields['environment']}/{fields['label']}/{fields['rule_id']}", **fields)
+
+
+WAIVER = Waiver(
+    id="sec-1042",
+    owner="platform-automation",
+    approver="jane.doe@example.com",
+    reason="moves to OAuth clients in April",
+    ticket="SEC-1042",
+    since=NOW - timedelta(days=10),
+    until=NOW + timedelta(days=50),
+)
 
 
 def sweep(environment: str = "production", **changes: Any) -> SweepSummary:

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auditor.model.finding import Severity
 from auditor.model.token import Location
 from auditor.policy.registry import rules
 from auditor.reports.csv_format import COVERAGE_COLUMNS, FINDING_COLUMNS, Csv, CsvCoverage
-from tests.reports.report_samples import environment, estate, estate_findings, finding, report, sweep, written
+from tests.reports.report_samples import WAIVER, environment, estate, estate_findings, finding, report, sweep, written
+
+NO_WAIVER = ("waiver", "waived_until", "waiver_owner", "waiver_approver", "waiver_ticket", "waiver_reason")
 
 
 def records(text: str) -> list[dict[str, str]]:
@@ -27,7 +30,8 @@ async def test_header_is_fixed_and_lines_end_as_rfc_4180_says() -> None:
 
     assert text.startswith(
         "environment,severity,status,rule_id,rule_title,token,token_name,owner,message,locations,is_stored,opened_at,"
-        "last_seen_at,resolved_at,resolution,reopenings,evidence,key\r\n"
+        "last_seen_at,resolved_at,resolution,reopenings,evidence,key,waiver,waived_until,waiver_owner,waiver_approver,"
+        "waiver_ticket,waiver_reason\r\n"
     )
     assert text.count("\r\n") == text.count("\n") == len(estate_findings()) + 1
 
@@ -59,7 +63,27 @@ async def test_finding_reads_back() -> None:
         "reopenings": "1",
         "evidence": json.dumps(original.evidence),
         "key": original.key,
+        **dict.fromkeys(NO_WAIVER, ""),
     }
+
+
+async def test_waived_finding_says_by_whom_and_until_when() -> None:
+    (row,) = records(await written(Csv(), estate(), [finding(waiver=WAIVER)]))
+    assert row["status"] == "open"
+    assert {name: row[name] for name in NO_WAIVER} == {
+        "waiver": "sec-1042",
+        "waived_until": "2026-04-21T06:30:00Z",
+        "waiver_owner": "platform-automation",
+        "waiver_approver": "jane.doe@example.com",
+        "waiver_ticket": "SEC-1042",
+        "waiver_reason": "moves to OAuth clients in April",
+    }
+
+
+async def test_coverage_counts_waived_findings_apart() -> None:
+    here = environment(open_by_severity={Severity.HIGH: 1}, waived_by_severity={Severity.HIGH: 2})
+    (row,) = records(await written(CsvCoverage(), report(here)))
+    assert (row["open_high"], row["waived_high"], row["waived_low"]) == ("1", "2", "0")
 
 
 @pytest.mark.parametrize(

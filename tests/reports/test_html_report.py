@@ -7,6 +7,7 @@ from itertools import pairwise
 from xml.etree.ElementTree import Element
 
 import html5lib
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from auditor.model.sweep import RuleState, SweepStatus
 from auditor.model.token import Location
 from auditor.reports.base import RulePosture
 from auditor.reports.html import Html
-from tests.reports.report_samples import environment, estate, estate_findings, finding, report, sweep, written
+from tests.reports.report_samples import WAIVER, environment, estate, estate_findings, finding, report, sweep, written
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -198,6 +199,51 @@ async def test_page_of_thousands_lists_the_worst_and_counts_the_rest() -> None:
         "3,000 more open findings are not listed on this page. All of them: <code>auditor report --format csv" in page
     )
     assert "1 more resolved finding is not listed on this page." in page
+
+
+async def test_waived_findings_are_listed_apart_with_who_accepted_them_until_when() -> None:
+    findings = [
+        finding(1),
+        finding(2, severity=Severity.CRITICAL, waiver=WAIVER),
+        finding(3, waiver=msgspec.structs.replace(WAIVER, reason="<b>soon</b>")),
+        finding(4, severity=Severity.LOW, status="resolved", resolved_at=finding().last_seen_at),
+    ]
+    waived = {Severity.CRITICAL: 1, Severity.HIGH: 1}
+    here = environment(open_by_severity={Severity.HIGH: 1}, waived_by_severity=waived, tokens_with_findings=1)
+    page = await written(Html(), report(here), findings)
+    assert [name for name in ("service-1", "service-2", "service-3") if name in section(page, "findings")] == [
+        "service-1"
+    ]
+    told = section(page, "waived")
+    assert [name for name in ("service-1", "service-2", "service-3", "service-4") if name in told] == [
+        "service-2",
+        "service-3",
+    ]
+    for part in ("critical", "2026-04-21 06:30", "sec-1042", "SEC-1042", "moves to OAuth", "<b>soon</b>"):
+        assert part in told
+    assert "approved by jane.doe@example.com for platform-automation" in told
+    assert "service-4" in section(page, "resolved")
+    assert "1 on 1 token, and 2 waived" in section(page, "environments")
+
+
+async def test_page_with_waived_findings_only_says_so() -> None:
+    here = environment(waived_by_severity={Severity.HIGH: 3})
+    page = await written(Html(max_listed=2), report(here), [finding(number, waiver=WAIVER) for number in range(3)])
+    assert section(page, "findings") == "Open findings No finding is open beyond 3 waived."
+    assert "1 more waived finding is not listed on this page." in section(page, "waived")
+    assert section(await written(Html(), report(environment())), "waived") == "Waived No finding is waived."
+
+
+@pytest.mark.parametrize(
+    "findings",
+    [
+        [finding(1, waiver=WAIVER), finding(2)],
+        [finding(1, waiver=WAIVER, severity=Severity.LOW), finding(2, waiver=WAIVER)],
+    ],
+)
+async def test_stream_that_is_out_of_order_is_refused(findings: list[Finding]) -> None:
+    with pytest.raises(ValueError, match="the stream of findings"):
+        await written(Html(), report(environment(waived_by_severity={Severity.HIGH: 2})), findings)
 
 
 async def test_findings_are_grouped_worst_first_with_their_details() -> None:

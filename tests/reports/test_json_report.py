@@ -9,6 +9,7 @@ from auditor.reports.base import RulePosture
 from auditor.reports.json_format import Json
 from tests.reports.report_samples import (
     DIGEST,
+    WAIVER,
     environment,
     estate,
     estate_findings,
@@ -54,6 +55,16 @@ async def test_document_without_findings_is_whole() -> None:
 
     assert document["findings"] == []
     assert document["findings_count"] == 0
+
+
+async def test_waived_findings_are_counted_apart_and_carry_their_waiver() -> None:
+    here = environment(open_by_severity={Severity.HIGH: 1}, waived_by_severity={Severity.HIGH: 2})
+    document = msgspec.json.decode(await written(Json(), report(here), [finding(), finding(1, waiver=WAIVER)]))
+    assert (document["open_by_severity"]["high"], document["waived_by_severity"]["high"]) == (1, 2)
+    (told,) = document["environments"]
+    assert (told["open_findings"], told["waived_findings"], told["waived_by_severity"]) == (1, 2, {"high": 2})
+    assert [one["waiver"] and one["waiver"]["id"] for one in document["findings"]] == [None, "sec-1042"]
+    assert [one["status"] for one in document["findings"]] == ["open", "open"]
 
 
 async def test_each_finding_stands_on_its_own_line() -> None:

@@ -86,6 +86,37 @@ def test_headline_never_hides_a_gap(gap: EnvironmentPosture) -> None:
     assert headline(report(gap)) == "No finding is open, but not everything could be audited."
 
 
+@pytest.mark.parametrize(
+    ("opened", "waived", "head", "sentence"),
+    [
+        (
+            {},
+            {Severity.HIGH: 1},
+            "No finding is open beyond 1 waived, and every known token was audited.",
+            "No finding is open. 1 is open and waived: 1 high.",
+        ),
+        (
+            {Severity.LOW: 1},
+            {Severity.HIGH: 2, Severity.LOW: 1},
+            "1 finding is open.",
+            "1 finding is open on 1 token: 1 low. 3 more are open and waived: 2 high and 1 low.",
+        ),
+        (
+            {Severity.LOW: 1},
+            {Severity.CRITICAL: 1},
+            "1 finding is open.",
+            "1 finding is open on 1 token: 1 low. 1 more is open and waived: 1 critical.",
+        ),
+    ],
+)
+def test_waived_findings_are_said_and_counted_apart(
+    opened: dict[Severity, int], waived: dict[Severity, int], head: str, sentence: str
+) -> None:
+    here = environment(open_by_severity=opened, waived_by_severity=waived, tokens_with_findings=len(opened))
+    assert headline(report(here)) == head
+    assert f"{sentence} None was resolved in the last 30 days." in text(here).splitlines()
+
+
 def test_headline_before_the_first_sweep() -> None:
     assert headline(report(environment(last_sweep=None))) == "Nothing has been audited yet."
     assert headline(report()) == "Nothing has been audited yet."
