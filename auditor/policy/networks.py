@@ -45,6 +45,7 @@ def parse_address(text: str) -> Address | None:
     return Address(address.version, int(address))
 
 
+@lru_cache(maxsize=_ADDRESSES_KEPT)
 def network_of(text: str, *, v4_prefix: int = 24, v6_prefix: int = 48) -> str:
     """Return the network that an address lies in, ``203.0.113.0/24``; the text itself where it is no address."""
     address = parse_address(text)

@@ -38,6 +38,7 @@ with candidate as materialized (
     where t.outcome = 'found' and t.removed_at is null and t.enabled and t.owner is not null and t.name is not null
         and t.last_used_date >= t.creation_date and (t.expiration_date is null or t.expiration_date > $1)
         and l.failures = 0 and l.evident_at >= $2
+        and ($4::text is null or t.owner in (select k.owner from token k where k.label = $4))
     order by t.environment_id, t.owner, stem, t.scopes, t.creation_date desc
 ), wanted as (
     select t.*, environment.name as environment
