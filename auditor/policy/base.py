@@ -124,6 +124,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     observation: Mapping[str, Any] = {}
     """Fields of ``Observation`` in place of the ordinary one's."""
     history: History = NO_HISTORY
+    candidate: msgspec.Struct | None = None
+    """For a fleet rule: what it looks at, in place of a token."""
     params: Mapping[str, Any] = {}
     """The rule's parameters as a policy file writes them, where the defaults do not make it speak."""
     feeds: Feeds = Feeds()

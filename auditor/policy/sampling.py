@@ -80,11 +80,14 @@ def example_of(rule: Rule) -> Violation | None:
     sample = rule.sample
     if sample is None:
         return None
-    metadata = None if sample.metadata is None else ordinary_token(**sample.metadata)
-    observation = ordinary_observation(metadata, **sample.observation)
     document = PolicyDocument.model_validate({"name": "example", "rules": {rule.id: sample.params}})
     policy = Policy(document, [rule], feeds=sample.feeds, environment_kind="production")
-    violations = policy.evaluate(observation, sample.history, SAMPLED_AT)
+    if sample.candidate is not None:
+        violations = policy.judge(rule, sample.candidate, SAMPLED_AT)
+    else:
+        metadata = None if sample.metadata is None else ordinary_token(**sample.metadata)
+        observation = ordinary_observation(metadata, **sample.observation)
+        violations = policy.evaluate(observation, sample.history, SAMPLED_AT)
     if len(violations) != 1:
         raise ValueError(f"{rule.id} says {len(violations)} things of its sample: {violations}, {policy.unassessed}")
     return violations[0]

@@ -43,8 +43,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     environment: int
     sweep: int
     now: datetime
-    is_stopped: bool
-    """Whether the sweep stopped early."""
+    is_stopped: Callable[[], bool]
+    """Whether the sweep stopped early, or is to stop now; asked before each rule, since one can take a while."""
     unread_sources: Collection[str]
     """Sources that were not read to their end."""
 
@@ -92,7 +92,7 @@ async def judge(
 
 async def _why_not(connection: Connection, rule: Rule, policy: Policy, setting: Setting) -> str | None:
     """Return why a rule cannot be judged at the end of this sweep."""
-    if setting.is_stopped:
+    if setting.is_stopped():
         return _STOPPED
     unseen, stored = await fleet.count_unseen(connection, setting.environment)
     if unseen > stored * UNSEEN_SHARE:

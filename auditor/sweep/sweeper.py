@@ -229,7 +229,7 @@ class _Sweep:
             environment=self._environment,
             sweep=self._sweep,
             now=now,
-            is_stopped=self._stopped is not None,
+            is_stopped=lambda: self._stopped is not None or self._stopping.is_set(),
             unread_sources=list(self._source_problems),
         )
         async with self._pool.acquire() as writing:

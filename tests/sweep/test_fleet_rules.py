@@ -313,11 +313,11 @@ async def test_sweep_that_stopped_early_assesses_no_fleet_rule(database: Pool, s
         await sweep(database, subject)
         stage.world.disable(stage.own.public_id or "")
         stage.world.disable(old)
-        before = await written(database)
+        before = await fleet_findings(database)
         summary = await sweep(database, subject)
         assert summary.status is SweepStatus.FAILED
         after = await standings(database)
-        assert (await written(database)) == before
+        assert await fleet_findings(database) == before
     assert {after[rule].state for rule in FLEET} == {RuleState.NOT_ASSESSED}
     assert all(after[rule].reason for rule in FLEET)
 

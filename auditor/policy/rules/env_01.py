@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from auditor.model.finding import Severity, Violation
-from auditor.policy.base import Framework, Kind, NoParams, Rule
+from auditor.model.token import Location
+from auditor.policy.base import Framework, Kind, NoParams, Rule, Sample
 from auditor.policy.fleet import StoredCopies
 from auditor.policy.wording import counted, listed
 
@@ -66,4 +67,5 @@ RULE = Rule(
     check=check,
     candidates=StoredCopies,
     ends_with_storage=True,
+    sample=Sample(candidate=StoredCopies((Location("deploy", "tokens.env:4"),), ("staging",), ())),
 )

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from auditor.model.finding import Severity, Violation
-from auditor.policy.base import Framework, Kind, Rule
+from auditor.policy.base import Framework, Kind, Rule, Sample
 from auditor.policy.fleet import ExpiredToken, LineageParams
+from auditor.policy.sampling import days_ago
 from auditor.policy.thresholds import Days
 from auditor.policy.wording import iso, minute
 
@@ -62,4 +63,5 @@ RULE = Rule(
     check=check,
     candidates=ExpiredToken,
     needs_every_source=True,
+    sample=Sample(candidate=ExpiredToken(days_ago(2), days_ago(2.5), None)),
 )

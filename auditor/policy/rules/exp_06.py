@@ -7,8 +7,9 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from auditor.model.finding import Severity, Violation
-from auditor.policy.base import Framework, Kind, Params, Rule
+from auditor.policy.base import Framework, Kind, Params, Rule, Sample
 from auditor.policy.fleet import ExpiryWindow
+from auditor.policy.sampling import SAMPLED_AT
 from auditor.policy.thresholds import Days
 from auditor.policy.wording import counted, day
 
@@ -85,4 +86,5 @@ RULE = Rule(
     params=Cliff,
     check=check,
     candidates=ExpiryWindow,
+    sample=Sample(candidate=ExpiryWindow(SAMPLED_AT.replace(month=12, hour=0), 14, 120)),
 )

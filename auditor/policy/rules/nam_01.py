@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cached_property
 
 from auditor.model.finding import Severity, Violation
-from auditor.policy.base import Framework, Kind, Params, Rule
+from auditor.policy.base import Framework, Kind, Params, Rule, Sample
 from auditor.policy.fleet import NamedToken
 from auditor.policy.selectors import Regex
 from auditor.policy.wording import counted, listed, shortened
@@ -71,4 +71,5 @@ RULE = Rule(
     check=check,
     candidates=NamedToken,
     example="regex = '[a-z]+-[a-z]+-(prod|test)(-20[0-9]{2}-[0-9]{2})?'",
+    sample=Sample(candidate=NamedToken("ingest-frankfurt", 2, ("dt0c01.NAMESAKEEXAMPLEAAAAAAAAA",))),
 )

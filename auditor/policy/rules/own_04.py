@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from auditor.model.finding import Severity, Violation
-from auditor.policy.base import Framework, Kind, Params, Rule
+from auditor.policy.base import Framework, Kind, Params, Rule, Sample
 from auditor.policy.fleet import OwnerHoldings
 from auditor.policy.wording import counted, shortened
 
@@ -72,4 +72,5 @@ RULE = Rule(
     params=Holdings,
     check=check,
     candidates=OwnerHoldings,
+    sample=Sample(candidate=OwnerHoldings("svc-ingest", 31, 400)),
 )

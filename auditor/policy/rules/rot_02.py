@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from auditor.model.finding import Severity, Violation
-from auditor.policy.base import Framework, Kind, Rule
+from auditor.policy.base import Framework, Kind, Rule, Sample
 from auditor.policy.fleet import Generation, LineageParams
+from auditor.policy.sampling import days_ago
 from auditor.policy.thresholds import Days
 from auditor.policy.wording import day, iso
 
@@ -59,4 +60,5 @@ RULE = Rule(
     params=Overlap,
     check=check,
     candidates=Generation,
+    sample=Sample(candidate=Generation(days_ago(0.25), "dt0c01.SUCCESSOREXAMPLEAAAAAAAA", days_ago(12))),
 )

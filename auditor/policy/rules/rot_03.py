@@ -7,8 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from auditor.model.finding import Severity, Violation
-from auditor.policy.base import Framework, Kind, Rule
+from auditor.policy.base import Framework, Kind, Rule, Sample
 from auditor.policy.fleet import Generation, LineageParams
+from auditor.policy.sampling import days_ago
 from auditor.policy.wording import day, iso
 
 
@@ -67,4 +68,5 @@ RULE = Rule(
     params=Grace,
     check=check,
     candidates=Generation,
+    sample=Sample(candidate=Generation(days_ago(0.25), "dt0c01.SUCCESSOREXAMPLEAAAAAAAA", days_ago(12))),
 )
