@@ -43,7 +43,8 @@ async def test_finding_of_a_written_rule_opens_and_ends_like_any(database: Pool,
         await sweep(database, subject)
         found = (await read_findings(database))[key]
         assert (found.status, found.severity, found.message) == ("open", "medium", "ends on 2026-11-29 12:00 UTC")
-        data = [msgspec.json.decode(row) for row in await value(database, "select array_agg(data) from alert")]
+        rows = await value(database, "select json_agg(data)::text from alert")
+        data = msgspec.json.decode(str(rows), type=list[dict[str, Any]])
         (alert,) = [alert for alert in data if alert["rule"] == "ACME-01"]
         assert (alert["title"], alert["rationale"], alert["remediation"]) == (
             "Ends within ten days",

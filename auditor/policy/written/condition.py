@@ -75,7 +75,7 @@ def _problems_in(message: str, text: str) -> Iterable[str]:
     if not found:
         return [_STATUS.sub("", message.split("\n")[0])]
     is_long = "\n" in text.strip()
-    problems = []
+    problems: list[str] = []
     for line, column, said in found:
         if int(column) < 1 and problems:  # what follows from the mistakes before
             continue
