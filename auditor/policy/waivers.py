@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from auditor.model.finding import Severity, Transition, Violation, Waived
 from auditor.model.lookup import Observation, TokenMetadata
+from auditor.model.secret import TOKEN_FORMAT
 from auditor.model.waiver import Waiver
 from auditor.policy.lifecycle import Change, KnownFinding
 from auditor.policy.scopes import RiskTier
@@ -67,6 +68,8 @@ def _said(text: str) -> str:
         raise ValueError("must not be empty")
     if not text.isprintable():
         raise ValueError("must be one line of text for people")
+    if TOKEN_FORMAT.search(text):
+        raise ValueError("holds a token; take its secret part out, and renew the token")
     return text.strip()
 
 

@@ -301,6 +301,7 @@ def test_waiver_warns_from_so_many_days_before_its_end(now: datetime, is_due: bo
         ({"approver": None}, "Field required"),
         ({"owner": None}, "Field required"),
         ({"reason": "a\nb"}, "must be one line"),
+        ({"ticket": f"see {LABEL}.{'A' * 64}"}, "holds a token"),
         ({"id": "a/b"}, "must be of letters, digits"),
         ({"finding": "prod/x"}, "is no key of a finding"),
         ({"finding": "prod//DT-EXP-01"}, "is no key of a finding"),

@@ -360,3 +360,20 @@ async def test_policy_regrades_findings_about_waivers(database: Pool, staged: St
         subject = subject_of(stage, [], entry(approver="svc-ci"), rules={"DT-AUD-03": {"severity": "critical"}})
         await sweep(database, subject)
         assert (await read_findings(database))["prod/w1/DT-AUD-03/unapproved"].severity is Severity.CRITICAL
+
+
+async def test_finding_of_no_stored_token_is_waived_by_its_key(database: Pool, staged: Staged) -> None:
+    key = "prod/w1/DT-AUD-03/unapproved"
+    async with staged() as stage:
+        faulty = entry(approver="svc-ci")
+        policy = {rule: {"enabled": False} for rule in rules() if rule != "DT-AUD-03"}
+        subject = subject_of(stage, [], faulty, entry(id="w2", finding=key), rules=policy)
+        await sweep(database, subject)
+        assert await alerts(database) == []
+        await sweep(database, subject)
+        finding = (await read_findings(database))[key]
+        assert finding.waiver is not None
+        assert (finding.status, finding.waiver.id) == ("open", "w2")
+        await sweep(database, subject_of(stage, [], faulty, rules=policy))
+        assert await alerts(database) == [("finding.reopened", "DT-AUD-03")]
+    assert await transitions(database, key) == ["opened", "waived", "lapsed"]
