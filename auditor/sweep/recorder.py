@@ -31,6 +31,10 @@ from auditor.sweep.telling import About, Teller
 
 MISSES_THAT_END_FINDINGS = 2
 """A token's findings end when so many evident lookups running say that it does not exist."""
+
+NONE_FOUND_AMONG = 10
+"""A sweep that finds none of so many tokens has met another environment, or something that answers 404 to all; what it
+says of missing tokens ends nothing."""
 SCOPES_KEPT = 1000
 """Names of unknown scopes that a sweep counts at most."""
 SCOPES_TOLD = 20
@@ -60,6 +64,9 @@ class Recorder:
         self._lookback = subject.policy.lookback
         self._deadlines = Deadlines(subject.policy, subject.name)
         self._reasons: Counter[str] = Counter()
+        self._outcomes: Counter[Outcome] = Counter()
+        self._is_known_here = True
+        """Whether the environment seems to be the one that the tokens are of."""
         self._undecided: Counter[str] = Counter()
         """Rules that could not tell of a token, with how many tokens."""
         self._undecided_because: Mapping[str, str] = {}
@@ -82,6 +89,8 @@ class Recorder:
             for looked in batch
             if looked.lookup.metadata is None and not looked.lookup.outcome.is_evidence
         )
+        so_far = self._outcomes + outcomes
+        self._is_known_here = so_far[Outcome.FOUND] > 0 or so_far[Outcome.MISSING] < NONE_FOUND_AMONG
         undecided: list[Mapping[str, str]] = []
         async with connection.transaction():
             identities = await tokens.record(connection, self._sweep, self._environment, recorded)
@@ -102,12 +111,23 @@ class Recorder:
             await sweeps.count(connection, self._sweep, outcomes, reasons)
         # Only what was committed is counted and told.
         self._reasons = reasons
+        self._outcomes = so_far
         for unassessed in undecided:
             self._undecided.update(unassessed.keys())
             self._undecided_because = {**unassessed, **self._undecided_because}
         self._count_unknown_scopes(batch)
         self._teller.tell(told, now)
         return outcomes
+
+    def tell_none_found(self) -> None:
+        """Log that the environment knew none of its tokens, which is the wrong url more often than the truth."""
+        if not self._is_known_here:
+            log.warning(
+                "no_token_found",
+                environment=self._subject.name,
+                missing=self._outcomes[Outcome.MISSING],
+                hint="every stored token is unknown there; is url right? Findings of missing tokens stay open",
+            )
 
     def tell_undecided(self) -> None:
         """Log once for each rule that could not tell of some tokens, which it thereby neither passed nor accused."""
@@ -198,7 +218,7 @@ class Recorder:
             return changes(
                 known, violations, lambda rule_id: policy.verdict(rule_id, observation, unassessed), deadline
             )
-        is_gone = history.misses + 1 >= MISSES_THAT_END_FINDINGS
+        is_gone = self._is_known_here and history.misses + 1 >= MISSES_THAT_END_FINDINGS
         return changes(known, violations, lambda _rule_id: Resolution.MISSING if is_gone else None, deadline)
 
     async def announce_end(self, connection: Connection, summary: SweepSummary, stopped: str | None) -> None:

@@ -201,6 +201,7 @@ class _Sweep:
                 now=now,
             )
             await recorder.announce_end(self._owner, summary, self._stopped)
+        recorder.tell_none_found()
         recorder.tell_undecided()
         recorder.tell_unknown_scopes()
         self._telemetry.swept(summary)

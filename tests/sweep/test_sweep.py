@@ -15,6 +15,7 @@ from auditor.model.token import Location
 from auditor.simulator import Capacity, Fault, Faults, Plan, World, generate, secrets, serve
 from auditor.store.connection import Pool
 from auditor.sweep.comparing import ENVIRONMENT
+from auditor.sweep.recorder import NONE_FOUND_AMONG
 from auditor.sweep.sweeper import sweep
 from tests.sweep.conftest import NOW, ListSource, Stage, client_of, stored, subject_of
 from tests.sweep.reading import read_findings, value
@@ -211,6 +212,26 @@ async def test_auditors_own_token_is_not_looked_up_with_itself_unless_told_to(da
         summary = await sweep(database, stage.subject(source, self_lookup=True))
         assert stage.api.lookups == 2  # as a token that is stored, and as the one that audits
         assert (summary.found, summary.self_lookup) == (1, True)
+
+
+async def test_environment_that_knows_no_token_at_all_ends_no_finding(database: Pool, staged: Staged) -> None:
+    async with staged() as stage:
+        tokens = [stage.world.create(f"t{number}", ["metrics.read"]) for number in range(NONE_FOUND_AMONG)]
+        subject = stage.subject(ListSource("vault", stored([token.secret for token in tokens])))
+        await sweep(database, subject)
+        labels = {token.token.id for token in tokens}
+        opened = {key for key, finding in (await read_findings(database)).items() if finding.label in labels}
+        gone = [stage.world.delete(token.token.id) for token in tokens]
+        with capture_logs() as lines:
+            for _sweep in range(3):
+                await sweep(database, subject)
+        still = await read_findings(database)
+        assert {still[key].status for key in opened} == {"open"}
+        assert [line["missing"] for line in lines if line["event"] == "no_token_found"] == [NONE_FOUND_AMONG] * 3
+        stage.world.restore(gone[0])
+        await sweep(database, subject)
+        ended = {key for key, finding in (await read_findings(database)).items() if finding.status == "resolved"}
+    assert ended >= {key for key in opened if gone[0].id not in key}
 
 
 async def test_token_that_is_missing_twice_running_loses_its_findings_and_once_does_not(
