@@ -6,14 +6,16 @@ import multiprocessing
 import os
 import signal
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
 
 import msgspec
 
+from auditor.model.errors import AuditorError
 from auditor.model.finding import Severity, Violation
 from auditor.model.secret import Secret
 from auditor.policy.base import Feeds
@@ -227,9 +229,21 @@ async def _workers(bench: _Bench, processes: int) -> AsyncIterator[Callable[[_Wo
     )
     loop = asyncio.get_running_loop()
     try:
-        yield lambda piece: loop.run_in_executor(executor, _tally_in_process, piece)
+        with _told_when_broken():
+            yield lambda piece: loop.run_in_executor(executor, _tally_in_process, piece)
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _told_when_broken() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise AuditorError(
+            "a process of the back-test was ended from outside, perhaps for want of memory; nothing was written, so try "
+            "it again"
+        ) from error
 
 
 async def _in_order(

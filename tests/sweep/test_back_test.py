@@ -3,11 +3,14 @@
 import random
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
+from auditor.model.errors import AuditorError, StoreUnavailable
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Lookup
 from auditor.model.secret import Secret
@@ -92,10 +95,10 @@ async def test_replay_says_what_each_sweep_said(connection: Connection, seed: in
     fired = {rule for each in judged.values() for _label, rule, _discriminator, _severity in each}
     assert {"DT-STA-02", "DT-STA-03", "DT-STA-04", "DT-SCP-07", "DT-OWN-03", "DT-NET-03"} <= fired
     for now, before in judged.items():
-        past = await replayed(connection, now, is_past=True)
-        assert before <= past, (seed, now)
+        after = await replayed(connection, now, is_past=True)
+        assert before <= after, (seed, now)
         # Of the past, a token's uses are read also where only a later one was out of the ordinary.
-        assert {rule for _label, rule, _discriminator, _severity in past - before} <= {"DT-NET-03", "DT-USE-06"}
+        assert {rule for _label, rule, _discriminator, _severity in after - before} <= {"DT-NET-03", "DT-USE-06"}
 
 
 async def replayed(connection: Connection, now: datetime, *, is_past: bool) -> Said:
@@ -150,6 +153,34 @@ async def test_processes_find_together_what_one_finds(
     assert sum(now.counts.values()) > 20
     assert all(len(found) <= kept for found in now.found)
     assert [each.environment for found in now.found for each in found][:1] in (["staging"], ["prod"])
+
+
+async def swept(connection: Connection, tokens: int) -> None:
+    sweep = await begin(connection)
+    await sweep.record(*((enrolment(str(n), public_id=f"dt0c01.{n:024d}"), found(id=str(n))) for n in range(tokens)))
+    await sweep.finish()
+
+
+async def test_database_that_a_process_cannot_reach_is_told(connection: Connection, tmp_path: Path) -> None:
+    await swept(connection, 12)
+    nowhere = Secret(f"postgresql:///none?host={tmp_path}&user=nobody")
+    back_test = BackTest(nowhere, {"prod": trial(rules={"DT-SCP-02": {"scopes": 1}})}, processes=2, slice_size=4)
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        await total(back_test, connection)
+
+
+async def test_process_that_is_ended_from_outside_is_told(database_url: Secret, connection: Connection) -> None:
+    await swept(connection, 12)
+    back_test = BackTest(database_url, {"prod": trial(rules={"DT-SCP-02": {"scopes": 1}})}, processes=2, slice_size=1)
+
+    async def killed() -> None:
+        async for _instant, _tally in back_test.run(connection, [Instant(NOW, False)], kept=1):
+            for process in psutil.Process().children(recursive=True):
+                if "spawn_main" in " ".join(process.cmdline()):
+                    process.kill()
+
+    with pytest.raises(AuditorError, match="ended from outside"):
+        await killed()
 
 
 async def test_policies_that_agree_replay_nothing(database_url: Secret, connection: Connection) -> None:
