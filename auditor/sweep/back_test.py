@@ -241,8 +241,8 @@ def _told_when_broken() -> Iterator[None]:
         yield
     except BrokenProcessPool as error:
         raise AuditorError(
-            "a process of the back-test was ended from outside, perhaps for want of memory; nothing was written, so try "
-            "it again"
+            "a process of the back-test was ended from outside, perhaps for want of memory; nothing was written, "
+            "so try it again"
         ) from error
 
 

@@ -42,6 +42,16 @@ def test_every_setting_in_a_comment_is_sound(tmp_path: Path) -> None:
     assert {kind.name for kind, _settings in config.hooks.values()} == {kind.name for kind in HOOKS}
 
 
+def test_shipped_policies_for_some_environments_alter_what_they_say(tmp_path: Path) -> None:
+    shutil.copytree(CONFIG, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "auditor.toml").write_text(with_every_setting(), encoding="utf-8")
+    policies = load(tmp_path / "auditor.toml").policies
+    own = policies.by_environment["prod"].document
+    assert (policies.common.document.name, own.name) == ("baseline", "production")
+    for rule_id in ("DT-EXP-02", "DT-PAT-02", "DT-STA-01"):
+        assert own.rules[rule_id] != policies.common.document.rules[rule_id], rule_id
+
+
 def settings_in(value: object) -> Iterator[BaseModel]:
     if isinstance(value, BaseModel):
         yield value
@@ -124,7 +134,7 @@ def test_schemas_tell_what_each_key_means_and_know_no_null(text: str) -> None:
     assert "``" not in text
 
 
-@pytest.mark.parametrize("path", ["auditor.toml", "policies/baseline.toml", "waivers.toml"])
+@pytest.mark.parametrize("path", ["auditor.toml", "policies/baseline.toml", "policies/production.toml", "waivers.toml"])
 def test_shipped_files_lead_an_editor_to_their_schema(path: str) -> None:
     first = (CONFIG / path).read_text(encoding="utf-8").split("\n", 1)[0]
     assert first.startswith("#:schema ")
