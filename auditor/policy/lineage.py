@@ -29,7 +29,7 @@ def name_stem(name: str) -> str:
     """Return a name without what a rotation adds: ``Ingest EU (old)`` and ``ingest eu 2026-03`` have one stem.
 
     Letters of ASCII become small, others stay. A name that is nothing but such additions is its own stem.
-    ``auditor.store.revocation.name_stem`` is the same in SQL.
+    ``auditor.store.lineage.name_stem`` is the same in SQL.
     """
     lower = name.translate(_LOWER)
     if len(lower) > LONGEST:

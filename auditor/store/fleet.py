@@ -13,10 +13,10 @@ import asyncpg
 import msgspec
 
 from auditor.policy.fleet import ExpiredToken, ExpiryWindow, Generation, NamedToken, OwnerHoldings, StoredCopies
-from auditor.policy.lineage import LONGEST
 from auditor.store.comparing import HELD_COLUMNS, Held, held_of
 from auditor.store.connection import Connection, Row
 from auditor.store.findings import Bearer
+from auditor.store.lineage import name_stem
 from auditor.store.tokens import locations_of
 
 ENVIRONMENT: Final = "environment"
@@ -33,12 +33,7 @@ _FOUND: Final = (
 )
 _LIVE: Final = f"{_FOUND} and (t.expiration_date is null or t.expiration_date > $2)"
 _APPLIED: Final = "not exists (select from unnest($3::bigint[]) as a (id) where a.id = t.id)"
-_STEM: Final = f"""
-case when char_length(t.name) > {LONGEST} then lower(t.name collate "C") else coalesce(
-    nullif(regexp_replace(lower(t.name collate "C"), '(?:' || $4::text || ').*$', ''), ''), lower(t.name collate "C")
-) end
-"""
-"""A name's stem by the pattern in ``$4``; ``auditor.policy.lineage.name_stem`` is the same for the default pattern."""
+_STEM: Final = name_stem("t.name", "$4::text")
 
 
 async def problem_of_pattern(connection: Connection, pattern: str) -> str | None:

@@ -7,19 +7,12 @@ from typing import Final
 import msgspec
 
 from auditor.model.lookup import Outcome
-from auditor.policy.lineage import LONGEST, ROTATION_SUFFIX
 from auditor.policy.revocation import OLD_EVIDENCE, Record, Successor
 from auditor.policy.scopes import RiskSettings
 from auditor.store import lookback
 from auditor.store.connection import Connection, Row
+from auditor.store.lineage import name_stem
 from auditor.store.tokens import metadata_of
-
-
-def name_stem(column: str) -> str:
-    """Return the SQL of ``auditor.policy.lineage.name_stem`` of a column."""
-    lower = f'lower({column} collate "C")'
-    shortened = f"regexp_replace({lower}, '{ROTATION_SUFFIX}', '')"
-    return f"case when length({lower}) > {LONGEST} then {lower} else coalesce(nullif({shortened}, ''), {lower}) end"
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):

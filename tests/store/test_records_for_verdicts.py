@@ -15,8 +15,8 @@ from auditor.model.lookup import Lookup, Outcome
 from auditor.policy.lineage import LONGEST, name_stem
 from auditor.policy.revocation import OLD_EVIDENCE, Record, Successor
 from auditor.policy.scopes import RiskSettings, RiskTier
-from auditor.store import revocation
 from auditor.store.connection import Connection, Pool
+from auditor.store.lineage import name_stem as name_stem_in_sql
 from auditor.store.revocation import Filter, records, risks
 from tests.store.history import HOUR, MISSING, NOW, TOKEN, Swept, begin, enrolment, failed, found
 
@@ -245,7 +245,7 @@ async def test_stem_of_a_name_is_the_same_in_sql(database: Pool) -> None:
         examples: list[str] = []
         generated()
         stems = await connection.fetch(
-            f"select {revocation.name_stem('name')} as stem from unnest($1::text[]) with ordinality as n (name, place) "
+            f"select {name_stem_in_sql('name')} as stem from unnest($1::text[]) with ordinality as n (name, place) "
             "order by place",
             examples,
         )

@@ -14,8 +14,10 @@ from auditor.model.sweep import RuleStanding, RuleState, SweepStatus
 from auditor.simulator import Fault, Faults, Plan, World, serve
 from auditor.store import posture
 from auditor.store.connection import Pool
+from auditor.sweep.fleet import Setting, judge
 from auditor.sweep.subject import Subject
 from auditor.sweep.sweeper import sweep
+from auditor.sweep.telling import Teller
 from tests.sweep.conftest import NOW, ListSource, Stage, client_of, stored, subject_of
 from tests.sweep.reading import read_findings, value
 
@@ -386,3 +388,28 @@ async def test_rule_that_is_switched_off_ends_its_findings_and_alerts_of_it(data
     assert (line["token"], line["rule"], line["resolution"]) == (old, "DT-ROT-02", "policy")
     alert = await value(database, "select (data->>'rule') || ' ' || (data->>'token') from alert")
     assert alert == f"DT-ROT-02 {old}"
+
+
+async def test_no_further_rule_is_judged_once_the_sweep_is_to_stop(database: Pool, staged: Staged) -> None:
+    async with staged() as stage:
+        _old, _new, subject = await rotated(stage)
+        summary = await sweep(database, subject)
+    answers = iter([False, False])
+    async with database.acquire() as reading, database.acquire() as writing:
+        stood = await judge(
+            reading,
+            writing,
+            subject,
+            Teller(subject),
+            Setting(
+                environment=1,
+                sweep=summary.id,
+                now=stage.clock(),
+                is_stopped=lambda: next(answers, True),
+                unread_sources=(),
+            ),
+        )
+    states = [standing.state for standing in stood.values()]
+    assert states[:2] == [RuleState.ASSESSED] * 2
+    assert set(states[2:]) == {RuleState.NOT_ASSESSED}
+    assert len(states) == len(FLEET)
