@@ -29,6 +29,7 @@ async def histories(
             for entry in batch
             if span and entry.known is not None and _has_telling_uses(entry, entry.known, now, since)
         ],
+        since,
     )
     return [
         NO_HISTORY
@@ -56,6 +57,7 @@ async def recalled(
             if (known.notable_use_at is not None and known.notable_use_at >= since)
             or (known.uses >= _REGULAR and _is_silent(known.last_found, now, since))
         ],
+        since,
         until,
     )
     return [

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -162,3 +163,27 @@ async def test_uses_of_a_regular_token_are_shown_while_it_is_silent(connection: 
 async def test_lookup_without_evidence_reads_nothing(connection: Connection) -> None:
     await saw(connection, found(), found(NOW + DAY, name="b"))
     assert (await history(connection, failed())).states == ()
+
+
+async def test_event_stands_before_the_many_uses_that_follow_it(connection: Connection) -> None:
+    await saw(connection, found(last_used_date=NOW - 50 * DAY))
+    moved = NOW + HOUR
+    await saw(connection, found(moved, last_used_date=moved, last_used_ip_address="198.51.100.9"))
+    last = moved + 200 * HOUR
+    async with connection.transaction():
+        await connection.execute(
+            """
+            insert into token_use (token_id, observed_at, used_at, ip_address)
+            select token_id, observed_at + n * interval '1 hour', used_at + n * interval '1 hour', ip_address
+            from token_use, generate_series(1, 200) n where observed_at = $1
+            """,
+            moved,
+        )
+    at = last + HOUR
+    seen = await history(connection, found(at, last_used_date=at, last_used_ip_address="203.0.113.9"))
+    used = [use.used_at for use in seen.uses]
+    assert used[:2] == [NOW - 50 * DAY, moved]
+    assert used[-64:] == [last - n * HOUR for n in reversed(range(64))]
+    gaps = [later - earlier for earlier, later in pairwise(used[1:])]
+    assert max(gaps) <= 2 * DAY
+    assert len(used) < 80
