@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from auditor.model.lookup import Lookup, Observation, Outcome
+from auditor.model.lookup import Lookup, Observation, Outcome, TokenMetadata
 from auditor.model.token import Location
 
 _SPEAKABLE_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
@@ -94,8 +94,10 @@ def is_used(observation: Observation, previous: Observation | None) -> bool:
     )
 
 
-def is_notable_use(observation: Observation, previous: Observation | None) -> bool:
+def is_notable_use(observation: Observation, previous: Observation | None, last_found: TokenMetadata | None) -> bool:
     """Whether a use that the previous observation did not show is out of the ordinary, so that rules look closer.
+
+    ``last_found`` is what the token was when it was found last, be it before the previous observation.
 
     It is where it came after days without one, from another address than the last, from a token that was disabled or
     past its end, or with a date that lies before the last use's or after the lookup.
@@ -107,12 +109,11 @@ def is_notable_use(observation: Observation, previous: Observation | None) -> bo
         return True
     if token.last_used_date > observation.at:
         return True
-    before = previous.metadata if previous else None
-    if before is None:
+    if last_found is None:
         return False
-    since = before.last_used_date or token.creation_date
+    since = last_found.last_used_date or token.creation_date
     if since is None:
         return False
-    if before.last_used_date is not None and token.last_used_ip_address != before.last_used_ip_address:
+    if last_found.last_used_date is not None and token.last_used_ip_address != last_found.last_used_ip_address:
         return True
     return token.last_used_date < since or token.last_used_date - since >= _USUAL_GAP

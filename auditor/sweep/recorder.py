@@ -188,7 +188,7 @@ class Recorder:
             observation,
             is_changed(observation, previous),
             is_used(observation, previous),
-            is_notable_use(observation, previous),
+            is_notable_use(observation, previous, known.last_found if known else None),
         )
 
     def _changes(

@@ -142,5 +142,5 @@ def recorded(entry: Enrolment, known: KnownToken | None, lookup: Lookup) -> Reco
         observation,
         is_changed(observation, previous),
         is_used(observation, previous),
-        is_notable_use(observation, previous),
+        is_notable_use(observation, previous, known.last_found if known else None),
     )

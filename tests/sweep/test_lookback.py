@@ -187,3 +187,11 @@ async def test_event_stands_before_the_many_uses_that_follow_it(connection: Conn
     gaps = [later - earlier for earlier, later in pairwise(used[1:])]
     assert max(gaps) <= 2 * DAY
     assert len(used) < 80
+
+
+async def test_use_from_elsewhere_while_the_token_was_missing_is_out_of_the_ordinary(connection: Connection) -> None:
+    await saw(connection, found(), missing(NOW + HOUR))
+    at = NOW + 2 * HOUR
+    assert (await history(connection, found(at))).uses == ()
+    moved = await history(connection, found(at, last_used_date=at, last_used_ip_address="198.51.100.9"))
+    assert [use.ip_address for use in moved.uses] == [TOKEN.last_used_ip_address]
