@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from auditor.model.lookup import Lookup
+if TYPE_CHECKING:  # every command loads this module, and most of them no lookup
+    from auditor.model.lookup import Lookup
 
 
 class AuditorError(Exception):
@@ -51,7 +52,7 @@ class EnvironmentUnreachable(AuditorError):
 class ReadFailed(AuditorError):
     """A ``GET`` of an environment's API did not end in an answer with status 200; ``ended`` says in what."""
 
-    def __init__(self, ended: Lookup) -> None:
+    def __init__(self, ended: "Lookup") -> None:
         self.ended = ended
         super().__init__(ended.reason)
 

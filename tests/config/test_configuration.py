@@ -318,7 +318,10 @@ def test_policy_file_that_is_missing_is_told_with_where_it_is_named(files: Files
     [
         ("", "a.toml: name: is missing; add it"),
         ("name = \n", "a.toml:1: is not TOML: Invalid value (column 8)"),
-        ("name = 'a'\n[rule]\n", "a.toml:2: rule: is a list of tables; write [[rule]], with two brackets, above each rule"),
+        (
+            "name = 'a'\n[rule]\n",
+            "a.toml:2: rule: is a list of tables; write [[rule]], with two brackets, above each rule",
+        ),
         ("name = 'a'\n[rules.DT-EXP-1]\n", 'a.toml:2: rules.DT-EXP-1: unknown rule; did you mean "DT-EXP-01"?'),
         (
             "name = 'a'\n[rules.DT-EXP-02]\nmax_day = {}\n",

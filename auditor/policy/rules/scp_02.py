@@ -54,7 +54,14 @@ RULE = Rule(
     check=check,
     sample=Sample(
         metadata={
-            "scopes": ("entities.read", "events.ingest", "logs.ingest", "metrics.read", "problems.read", "settings.read")
+            "scopes": (
+                "entities.read",
+                "events.ingest",
+                "logs.ingest",
+                "metrics.read",
+                "problems.read",
+                "settings.read",
+            )
         }
     ),
 )
