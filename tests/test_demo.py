@@ -10,6 +10,7 @@ import html5lib
 import psutil
 import pytest
 
+from auditor.cli.demonstrating import SHOWN
 from auditor.demo.play import staged
 from tests.command_line import Ended, ended, ordinary_environ, run, started
 
@@ -127,7 +128,7 @@ async def test_demo_is_the_same_on_any_day(played: Played, tmp_path: Path) -> No
     shown = [
         [event.transition.value, event.severity.value, event.rule_id, event.environment, event.label]
         for act in acts
-        for event in act.happened[:12]
+        for event in act.happened[:SHOWN]
     ]
     assert shown == listed(played.passing)
 

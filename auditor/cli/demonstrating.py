@@ -17,7 +17,8 @@ from auditor.model.errors import ConfigError, Problem
 from auditor.reports.registry import formats
 from auditor.store.findings import Happened
 
-_SHOWN = 12
+SHOWN = 20
+"""Findings shown after each sweep; the report has all."""
 
 
 def demo(session: Session, directory: Path | None, output: Path) -> int:
@@ -84,9 +85,9 @@ def _show(act: Act) -> None:
     print_account(act.summaries, act.open_findings, {})
     if act.happened:
         console().print()
-        _show_happened(act.happened[:_SHOWN])
-    if len(act.happened) > _SHOWN:
-        console().print(f"… and {len(act.happened) - _SHOWN} more")
+        _show_happened(act.happened[:SHOWN])
+    if len(act.happened) > SHOWN:
+        console().print(f"… and {len(act.happened) - SHOWN} more")
 
 
 def _show_happened(happened: Sequence[Happened]) -> None:
