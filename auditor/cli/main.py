@@ -316,7 +316,7 @@ def forecast(
 @app.command()
 def report(
     report_format: Annotated[
-        str, typer.Option("--format", "-f", help="html, json, csv, csv-coverage or csv-verdicts.")
+        str, typer.Option("--format", "-f", help="csv-verdicts, csv-coverage, csv, json or html.")
     ] = "html",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write; standard output when absent or -.")
