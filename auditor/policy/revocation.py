@@ -150,6 +150,8 @@ _PAUSES: Final = (1, 2, 3)
 _HIGH_RISK_FACTOR: Final = 2
 """What administers is used seldom: for a change, in an emergency. Its silence says half as much."""
 
+_LONGEST_PAUSE: Final = timedelta(days=3_650)
+"""Between two uses; a longer one comes from a wrong date."""
 _FEW_USES: Final = 3
 _MANY_NETWORKS: Final = 3
 
@@ -264,8 +266,9 @@ def _by_silence(record: Record, token: TokenMetadata, risk: RiskSettings, cadenc
         token.last_used_date is None or record.successor.last_used_date > token.last_used_date
     )
     needed = _needed(token, risk.tier_of_all(token.scopes), cadence, is_replaced=is_replaced)
-    silent_since = token.last_used_date or token.creation_date or record.first_evident_at or now
-    silence = max(now - silent_since, timedelta())
+    # A date that lies ahead is wrong, and as good as now.
+    silent_since = min(token.last_used_date or token.creation_date or record.first_evident_at or now, now)
+    silence = now - silent_since
     because = [_last_use(token, record)]
     because += _contradictions(record, token, now)
     if silence >= needed.safe:
@@ -286,7 +289,7 @@ def _needed(token: TokenMetadata, tier: RiskTier, cadence: Cadence, *, is_replac
     else:
         base = _REPLACED if is_replaced else _ALONE
     factor = _HIGH_RISK_FACTOR if tier.is_high_risk else 1
-    pause = cadence.longest_pause or timedelta()
+    pause = min(cadence.longest_pause or timedelta(), _LONGEST_PAUSE)
     quiet, likely, safe = (times * pause for times in _PAUSES)
     return _Silence(max(base.quiet, quiet), max(base.likely * factor, likely), max(base.safe * factor, safe))
 

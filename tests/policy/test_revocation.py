@@ -1,6 +1,6 @@
 """Verdicts on revoking a token: what decides, at which second, on what evidence, and how far it is to be trusted."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -28,6 +28,7 @@ from tests.policy.policy_samples import DAY, HOUR, NOW, PUBLIC_ID, SECOND, token
 SAFE, LIKELY, RISKY, DO_NOT = Verdict.SAFE, Verdict.LIKELY_SAFE, Verdict.RISKY, Verdict.DO_NOT_REVOKE
 RANKS = {verdict: rank for rank, verdict in enumerate((DO_NOT, RISKY, LIKELY, SAFE))}
 SUCCESSOR = Successor("dt0c01.AAAAAAAAAAAAAAAAAAAAAAAA", NOW - 5 * DAY, NOW - HOUR)
+EARLIEST, LATEST = datetime(2, 1, 1), datetime(9998, 12, 31, 23, 59, 59)  # noqa: DTZ001 -- hypothesis adds the zone
 POWERFUL = ("metrics.ingest", "settings.write")
 
 
@@ -391,3 +392,15 @@ def test_more_power_more_pauses_and_no_successor_never_make_it_safer(silence: ti
         judged(silence, uses=daily(NOW - silence, pause=pause)),
     ]
     assert all(RANKS[said.verdict] <= RANKS[plain.verdict] for said in stricter)
+
+
+ANY_DATE = st.none() | st.datetimes(EARLIEST, LATEST, timezones=st.just(UTC))
+
+
+@given(ANY_DATE, ANY_DATE, ANY_DATE, st.lists(st.datetimes(EARLIEST, LATEST, timezones=st.just(UTC)), max_size=4))
+def test_no_date_that_an_environment_may_send_is_too_much(
+    created: datetime | None, expires: datetime | None, used: datetime | None, uses: list[datetime]
+) -> None:
+    fields = {"creation_date": created, "expiration_date": expires, "last_used_date": used}
+    verdict = judged(token_fields=fields, uses=tuple(Use(NOW, instant, None) for instant in sorted(uses)))
+    assert verdict.safe_from is None or verdict.safe_from.year < 2100
