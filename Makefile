@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/auditor demo
 
 test: $(READY)
-	$(BIN)/pytest -n logical --maxprocesses 4
+	$(BIN)/pytest -n 4
 
 check: $(READY)
 	$(BIN)/ruff format --check .
