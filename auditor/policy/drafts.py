@@ -73,9 +73,7 @@ def compared(present: Policy, draft: Policy, rules: Sequence[Rule]) -> Compariso
     before, after = set(present.assessed), set(draft.assessed)
     return Comparison(
         tuple(
-            rule.id
-            for rule in replayed
-            if rule.id in after or (rule.id in before and rule.id not in draft.unassessed)
+            rule.id for rule in replayed if rule.id in after or (rule.id in before and rule.id not in draft.unassessed)
         ),
         tuple(change for rule in differing if (change := _change(present, draft, rule)) is not None),
         tuple(rule.id for rule in differing if rule.kind not in REPLAYED),
