@@ -126,6 +126,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     history: History = NO_HISTORY
     candidate: msgspec.Struct | None = None
     """For a fleet rule: what it looks at, in place of a token."""
+    says: Callable[[Any], Iterable[Violation]] | None = None
+    """For a rule whose check takes things of its own: that check of a sample, given the rule's parameters."""
     params: Mapping[str, Any] = {}
     """The rule's parameters as a policy file writes them, where the defaults do not make it speak."""
     feeds: Feeds = Feeds()

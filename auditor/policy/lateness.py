@@ -9,7 +9,7 @@ import msgspec
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, Outcome, TokenMetadata
 from auditor.policy.engine import Policy
-from auditor.policy.lifecycle import Deadline, KnownFinding, on_time
+from auditor.policy.lifecycle import LATE, Deadline, KnownFinding, on_time
 from auditor.policy.rules import aud_04
 
 _RULE_ID: Final = aud_04.RULE.id
@@ -54,7 +54,7 @@ class Deadlines:
         least = self._least
 
         def deadline(finding: KnownFinding, violation: Violation) -> tuple[Violation, bool]:
-            was_late = aud_04.EVIDENCE in finding.evidence
+            was_late = LATE in finding.evidence
             if finding.severity_since is None or (finding.waived is not None and not was_late):
                 return violation, False
             if violation.severity.rank > finding.own_severity.rank:

@@ -8,9 +8,11 @@ import msgspec
 
 from auditor.model.finding import Resolution, Severity, Transition, Violation, Waived
 from auditor.model.waiver import Waiver
-from auditor.policy.rules.aud_04 import EVIDENCE as LATE
 
 _SEVERITIES: Final = frozenset(Severity)
+LATE: Final = "overdue"
+"""Under this key the evidence of a finding that was escalated for its age says of which severity it was, since when,
+and what its deadline was."""
 
 
 class KnownFinding(msgspec.Struct, frozen=True, gc=False):

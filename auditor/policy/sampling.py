@@ -81,6 +81,9 @@ def example_of(rule: Rule) -> Violation | None:
     if sample is None:
         return None
     document = PolicyDocument.model_validate({"name": "example", "rules": {rule.id: sample.params}})
+    if sample.says is not None:
+        (violation,) = sample.says(document.params_of(rule))
+        return violation
     policy = Policy(document, [rule], feeds=sample.feeds, environment_kind="production")
     if sample.candidate is not None:
         violations = policy.judge(rule, sample.candidate, SAMPLED_AT)

@@ -8,8 +8,7 @@ import msgspec
 
 from auditor.model.finding import Finding, Resolution, Severity, Transition, Waived
 from auditor.model.waiver import Waiver
-from auditor.policy.lifecycle import Change, KnownFinding
-from auditor.policy.rules.aud_04 import EVIDENCE as LATE
+from auditor.policy.lifecycle import LATE, Change, KnownFinding
 from auditor.store.connection import Connection, Row
 from auditor.store.rows import as_json, recordset
 from auditor.store.tokens import locations_of

@@ -14,19 +14,21 @@ from auditor.policy.registry import SHIPPED
 from auditor.policy.sampling import SAMPLED_AT, days_ago, days_ahead, example_of, ordinary_observation, ordinary_token
 
 SNAPSHOT_RULES = [rule for rule in SHIPPED if rule.kind is Kind.SNAPSHOT]
-SAMPLED = [rule for rule in SHIPPED if rule.sample is not None]
 
 
-def test_every_snapshot_rule_gives_a_sample() -> None:
-    assert [rule.id for rule in SNAPSHOT_RULES if rule.sample is None] == []
+def test_every_rule_gives_a_sample() -> None:
+    assert [rule.id for rule in SHIPPED if rule.sample is None] == []
 
 
-@pytest.mark.parametrize("rule", SAMPLED, ids=lambda rule: rule.id)
+@pytest.mark.parametrize("rule", SHIPPED, ids=lambda rule: rule.id)
 def test_rule_speaks_of_its_sample_as_its_severity_says(rule: Rule) -> None:
     example = example_of(rule)
     assert example is not None
-    assert example.rule_id == rule.id
-    assert example.severity.value in rule.severity.replace("(", "").split()
+    if rule.id == "DT-AUD-04":  # which makes the finding of another rule worse
+        assert example.evidence["overdue"]["rule"] == rule.id
+    else:
+        assert example.rule_id == rule.id
+        assert example.severity.value in rule.severity.replace("(", "").split()
     assert example.evidence
 
 

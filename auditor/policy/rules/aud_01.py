@@ -1,12 +1,15 @@
 """DT-AUD-01: a stored token that sweep after sweep cannot be audited."""
 
+from collections.abc import Iterator
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from auditor.model.account import Unaudited
 from auditor.model.finding import Severity, Violation
-from auditor.policy.base import Framework, Kind, Params, Rule
+from auditor.model.lookup import Lookup, Outcome
+from auditor.policy.base import Framework, Kind, Params, Rule, Sample
+from auditor.policy.sampling import SAMPLED_AT, days_ago
 from auditor.policy.wording import day, iso_or_none, shortened
 
 Sweeps = Annotated[int, Field(ge=1, le=10_000, strict=True)]
@@ -47,6 +50,13 @@ def check(unaudited: Unaudited, params: Persistence) -> Violation | None:
     )
 
 
+def _example(params: Persistence) -> Iterator[Violation]:
+    lookup = Lookup(Outcome.UNREACHABLE, SAMPLED_AT, None, "HTTP 503", 503)
+    violation = check(Unaudited(lookup, 3, days_ago(3)), params)
+    if violation is not None:
+        yield violation
+
+
 RULE = Rule(
     id="DT-AUD-01",
     title="Token not auditable",
@@ -72,4 +82,5 @@ RULE = Rule(
     },
     params=Persistence,
     check=check,
+    sample=Sample(says=_example),
 )

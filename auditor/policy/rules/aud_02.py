@@ -1,13 +1,15 @@
 """DT-AUD-02: an environment of which too much goes unaudited."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
 
 from auditor.model.account import SweepAccount
 from auditor.model.finding import Severity, Violation
-from auditor.model.sweep import SweepStatus
-from auditor.policy.base import Framework, Kind, Params, Rule
+from auditor.model.sweep import SweepStatus, SweepSummary
+from auditor.policy.base import Framework, Kind, Params, Rule, Sample
+from auditor.policy.sampling import SAMPLED_AT, days_ago
 from auditor.policy.wording import counted, iso_or_none, minute
 
 
@@ -81,6 +83,23 @@ def _lateness(account: SweepAccount, params: Coverage) -> str:
     return f"no full sweep since that of {minute(account.full_since)}, for more than {spans} of the schedule"
 
 
+def _example(params: Coverage) -> Iterator[Violation]:
+    summary = SweepSummary(
+        id=7,
+        environment="prod",
+        started_at=SAMPLED_AT,
+        finished_at=SAMPLED_AT,
+        status=SweepStatus.INCOMPLETE,
+        enrolled=120,
+        found=112,
+        failed=8,
+        reasons={"HTTP 503": 8},
+    )
+    violation = check(SweepAccount(summary=summary, full_since=days_ago(1), slots_passed=1), params)
+    if violation is not None:
+        yield violation
+
+
 RULE = Rule(
     id="DT-AUD-02",
     title="Sweep coverage below target",
@@ -106,4 +125,5 @@ RULE = Rule(
     },
     params=Coverage,
     check=check,
+    sample=Sample(says=_example),
 )

@@ -7,7 +7,8 @@ import msgspec
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.waiver import Waiver
-from auditor.policy.base import Framework, Kind, Params, Rule
+from auditor.policy.base import Framework, Kind, Params, Rule, Sample
+from auditor.policy.sampling import SAMPLED_AT, days_ago
 from auditor.policy.thresholds import Days
 from auditor.policy.waivers import WaiverSettings
 from auditor.policy.wording import counted, day, iso, iso_or_none, minute, shortened
@@ -80,6 +81,19 @@ def _violation(waiver: Waiver, what: str, message: str, **evidence: object) -> V
     )
 
 
+def _example(params: WaiverCare) -> Iterator[Violation]:
+    waiver = Waiver(
+        id="legacy-ingest",
+        owner="svc-ingest",
+        approver="jane.doe",
+        reason="the vendor's agent cannot rotate yet",
+        ticket="SEC-1042",
+        since=days_ago(60),
+        until=days_ago(1),
+    )
+    return check(Standing(waiver, days_ago(60), days_ago(1)), params, WaiverSettings(), SAMPLED_AT)
+
+
 RULE = Rule(
     id="DT-AUD-03",
     title="Waiver ended, too long, unapproved or unused",
@@ -105,4 +119,5 @@ RULE = Rule(
     },
     params=WaiverCare,
     check=check,
+    sample=Sample(says=_example),
 )

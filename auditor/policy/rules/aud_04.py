@@ -1,5 +1,6 @@
 """DT-AUD-04: a finding that is open for longer than its severity may be."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 from typing import Final
@@ -7,7 +8,9 @@ from typing import Final
 import msgspec
 
 from auditor.model.finding import Severity, Violation
-from auditor.policy.base import Framework, Kind, Params, Rule
+from auditor.policy.base import Framework, Kind, Params, Rule, Sample
+from auditor.policy.lifecycle import LATE
+from auditor.policy.sampling import SAMPLED_AT, days_ago
 from auditor.policy.thresholds import Deadlines
 from auditor.policy.wording import counted, day, iso
 
@@ -18,11 +21,6 @@ class Overdue(Params):
     sla: Deadlines = Deadlines(critical=1, high=7, medium=30, low=90)
     """Days, by the severity that the finding's own rule gives it, from when it gave it. A severity that is left out has
     no deadline."""
-
-
-EVIDENCE: Final = "overdue"
-"""Under this key the evidence of an escalated finding says of which severity it was, since when, and what its deadline
-was."""
 
 
 _NEXT_WORSE: Final = dict(pairwise(Severity)) | {Severity.CRITICAL: Severity.CRITICAL}
@@ -45,7 +43,7 @@ def check(violation: Violation, severity_since: datetime, params: Overdue, now: 
         f"{counted(allowed.days, 'day')}",
         evidence={
             **violation.evidence,
-            EVIDENCE: {
+            LATE: {
                 "rule": RULE.id,
                 "severity": violation.severity.value,
                 "since": iso(severity_since),
@@ -53,6 +51,13 @@ def check(violation: Violation, severity_since: datetime, params: Overdue, now: 
             },
         },
     )
+
+
+def _example(params: Overdue) -> Iterator[Violation]:
+    stale = Violation(
+        "DT-USE-02", Severity.MEDIUM, "last used on 2026-07-20", {"last_used_date": "2026-07-20T06:00:00Z"}
+    )
+    yield check(stale, days_ago(31), params, SAMPLED_AT)
 
 
 RULE = Rule(
@@ -79,4 +84,5 @@ RULE = Rule(
     },
     params=Overdue,
     check=check,
+    sample=Sample(says=_example),
 )

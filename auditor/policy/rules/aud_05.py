@@ -9,7 +9,8 @@ from pydantic import Field
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import TokenMetadata
-from auditor.policy.base import Framework, Kind, Params, Rule
+from auditor.policy.base import Framework, Kind, Params, Rule, Sample
+from auditor.policy.sampling import SAMPLED_AT, days_ahead, ordinary_token
 from auditor.policy.scopes import RiskSettings, RiskTier
 from auditor.policy.selectors import Globs, matcher
 from auditor.policy.thresholds import Days
@@ -77,6 +78,11 @@ def _surplus(scopes: Sequence[str], params: OwnToken, risk: RiskSettings) -> Seq
     return surplus
 
 
+def _example(params: OwnToken) -> Sequence[Violation]:
+    own = ordinary_token(name="auditor", scopes=("apiTokens.read",), expiration_date=days_ahead(10))
+    return check(own, params, RiskSettings(), SAMPLED_AT)
+
+
 RULE = Rule(
     id="DT-AUD-05",
     title="Auditor token over-privileged or near expiry",
@@ -102,4 +108,5 @@ RULE = Rule(
     },
     params=OwnToken,
     check=check,
+    sample=Sample(says=_example),
 )

@@ -1,11 +1,12 @@
 """DT-INV-01: a token that the environment has and no store holds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Framework, Kind, Params, Rule
+from auditor.policy.base import Framework, Kind, Params, Rule, Sample
+from auditor.policy.sampling import ordinary_observation, ordinary_token
 from auditor.policy.scopes import RiskTier
 from auditor.policy.selectors import Predicate, Selector
 from auditor.policy.wording import counted, day, iso_or_none, listed
@@ -58,6 +59,12 @@ def check(
     )
 
 
+def _example(params: Unstored) -> Iterator[Violation]:
+    violation = check(ordinary_observation(), ordinary_token(), params, RiskTier.LOW)
+    if violation is not None:
+        yield violation
+
+
 RULE = Rule(
     id="DT-INV-01",
     title="Token in environment, not in store",
@@ -85,5 +92,6 @@ RULE = Rule(
     },
     params=Unstored,
     check=check,
+    sample=Sample(says=_example),
     example='ignore_selectors = [{ name = "oneagent-installer-*" }, { personal = true }]',
 )
