@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from auditor.credentials.reference import Resolver
-from auditor.model.finding import Alert, Severity
+from auditor.model.finding import Severity
+from auditor.model.message import Message
 
 
 class HookSettings(BaseModel):
@@ -27,12 +28,12 @@ class Hook(Protocol):
 
     name: str
 
-    async def deliver(self, alert: Alert, now: datetime) -> str:
-        """Hand over one alert and return what the other side answered, in a few words (``HTTP 204``, ``exit code 0``).
+    async def deliver(self, message: Message, now: datetime) -> str:
+        """Hand over a message and return what the other side answered, in a few words (``HTTP 204``, ``exit code 0``).
 
-        Called at least once for each alert; ``alert.id`` is the idempotency key and must reach the other side. ``now``
-        is when this attempt is made. Raises ``DeliveryFailed`` when the alert was not taken. Ends by itself in bounded
-        time. May be called again before an earlier call has ended.
+        Called at least once for each message; ``message.id`` is the idempotency key and must reach the other side,
+        where that has a place for it. ``now`` is when this attempt is made. Raises ``DeliveryFailed`` when the message
+        was not taken. Ends by itself in bounded time. May be called again before an earlier call has ended.
         """
         ...
 
@@ -53,3 +54,5 @@ class HookKind:
     """What ``type = …`` says of it."""
     settings: type[HookSettings]
     open: Callable[[str, Any, Resolver], Awaitable[Hook]]
+    takes_digests: bool = True
+    """Whether a message may be a digest. False where the other side keeps a state for each finding."""

@@ -1,4 +1,4 @@
-"""Hook ``command``: runs a program, without a shell, that reads the alert as JSON from its standard input."""
+"""Hook ``command``: runs a program, without a shell, that reads the message as JSON from its standard input."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from auditor.alerts.base import Hook, HookKind, HookSettings
 from auditor.alerts.body import body_with_id
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import ConfigError, DeliveryFailed, Problem
-from auditor.model.finding import Alert
+from auditor.model.message import Message
 from auditor.processes import OutputTooLarge, run, scrubbed
 from auditor.redaction import redact
 
@@ -22,7 +22,7 @@ class CommandSettings(HookSettings):
     """A ``[hooks.NAME]`` table with ``type = "command"``."""
 
     argv: tuple[str, ...] = Field(min_length=1)
-    """The program and its arguments. Exit code 0 means that it took the alert; its ``id`` tells a repetition."""
+    """The program and its arguments. Exit code 0 means that it took the message; its ``id`` tells a repetition."""
     timeout_seconds: float = Field(default=30, gt=0, le=600)
     """For one run; then the program and its children are killed."""
     environ: tuple[str, ...] = ()
@@ -38,13 +38,13 @@ class Command:
         self._environ = environ
         self._seconds = timeout_seconds
 
-    async def deliver(self, alert: Alert, now: datetime) -> str:
+    async def deliver(self, message: Message, now: datetime) -> str:
         """Run the program once."""
         try:
             done = await run(
                 self._argv,
                 environ=self._environ,
-                stdin=body_with_id(alert),
+                stdin=body_with_id(message),
                 timeout_seconds=self._seconds,
                 max_output=_OUTPUT_LIMIT,
             )

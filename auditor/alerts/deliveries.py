@@ -16,6 +16,7 @@ from pgqueuer.types import QueueExecutionMode
 from auditor.alerts.base import Hook
 from auditor.model.errors import DeliveryFailed, StoreUnavailable
 from auditor.model.finding import Alert
+from auditor.model.message import Message
 from auditor.store import outbox
 from auditor.store.connection import Pool
 from auditor.store.database import translated
@@ -132,7 +133,7 @@ class Deliveries:
         try:
             async with timeout:
                 self._under_way.add(timeout)
-                return await hook.deliver(alert, self._clock())
+                return await hook.deliver(Message.of_one(alert), self._clock())
         except DeliveryFailed:
             raise
         except Exception as error:  # a hook from elsewhere must not take the alerts of others down with it

@@ -21,7 +21,7 @@ from auditor.alerts.base import Hook, HookKind, HookSettings
 from auditor.alerts.body import body_of
 from auditor.credentials.reference import Resolver, SecretReference
 from auditor.model.errors import ConfigError, DeliveryFailed, Problem
-from auditor.model.finding import Alert
+from auditor.model.message import Message
 from auditor.model.secret import Secret
 from auditor.outbound import ProxyUrl, is_loopback, name_of, retry_after_seconds, trusting
 
@@ -84,10 +84,10 @@ class Webhook:
         self._keys = keys
         self._session = session
 
-    async def deliver(self, alert: Alert, now: datetime) -> str:
-        """POST the alert; any 2xx means that it was taken."""
-        body = body_of(alert)
-        headers = signed_headers(alert.id, body, self._keys, now)
+    async def deliver(self, message: Message, now: datetime) -> str:
+        """POST the message; any 2xx means that it was taken."""
+        body = body_of(message)
+        headers = signed_headers(message.id, body, self._keys, now)
         try:
             async with self._session.post(
                 self._url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy

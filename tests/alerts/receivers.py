@@ -1,6 +1,7 @@
-"""A webhook's receiver on a real socket, and an alert to send."""
+"""A webhook's receiver on a real socket, and messages to send."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
@@ -9,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from auditor.model.finding import Alert, Severity
+from auditor.model.message import Message
 
 PUBLIC_ID = "dt0c01.ST2EY72KQINMH574WMNVI7YN"
 TOKEN = f"{PUBLIC_ID}.G3DFPBEJYMODIDAEX454M7YWBUVEFOWKPRVMWFASS64NFH52PX6BNDVFFM572RZM"
@@ -24,6 +26,24 @@ def alert(**data: Any) -> Alert:
         environment="prod",
         at=datetime(2026, 11, 24, 9, 30, tzinfo=timezone(timedelta(hours=1))),
         data={"token": PUBLIC_ID, "rule": "DT-EXP-01", **data},
+    )
+
+
+def message(**data: Any) -> Message:
+    """The message of that alert."""
+    return Message.of_one(alert(**data))
+
+
+def digest(*alerts: Alert, more: int = 0) -> Message:
+    """A digest of these alerts, and of more of the last one's severity."""
+    counts = Counter(alert.severity for alert in alerts) + Counter({alerts[-1].severity: more})
+    return Message(
+        id="7c0b7b4c-5a55-4b7e-9a43-1f6d3c2e9b10",
+        at=datetime(2026, 11, 24, 8, tzinfo=UTC),
+        alerts=alerts,
+        is_digest=True,
+        counts=counts,
+        more=more,
     )
 
 

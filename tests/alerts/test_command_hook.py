@@ -12,7 +12,7 @@ from auditor.alerts.base import Hook
 from auditor.alerts.command import KIND, CommandSettings
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import ConfigError, DeliveryFailed
-from tests.alerts.receivers import PUBLIC_ID, TOKEN, alert, now
+from tests.alerts.receivers import PUBLIC_ID, TOKEN, message, now
 
 SURROUNDINGS = {"PATH": "/usr/bin", "PAGER_KEY": "k", "AUDITOR_MASTER_KEY": "hidden"}
 
@@ -31,7 +31,7 @@ async def python(program: str, *arguments: str, **settings: Any) -> Hook:
 
 async def failure_of(hook: Hook) -> str:
     with pytest.raises(DeliveryFailed) as raised:
-        await hook.deliver(alert(), now())
+        await hook.deliver(message(), now())
     return str(raised.value).removeprefix(f"hooks.pager: {sys.executable}: ")
 
 
@@ -39,9 +39,9 @@ async def test_program_reads_the_alert_with_its_id(tmp_path: Path) -> None:
     hook = await python(
         "import pathlib, sys; pathlib.Path(sys.argv[1]).write_bytes(sys.stdin.buffer.read())", str(tmp_path / "got")
     )
-    assert await hook.deliver(alert(token_name=TOKEN), now()) == "exit code 0"
+    assert await hook.deliver(message(token_name=TOKEN), now()) == "exit code 0"
     assert json.loads((tmp_path / "got").read_bytes()) == {
-        "id": alert().id,
+        "id": message().id,
         "type": "finding.opened",
         "timestamp": "2026-11-24T08:30:00Z",
         "data": {
@@ -60,7 +60,7 @@ async def test_program_sees_only_the_variables_that_are_named(tmp_path: Path) ->
         str(tmp_path / "got"),
         environ=["PAGER_KEY"],
     )
-    await hook.deliver(alert(), now())
+    await hook.deliver(message(), now())
     seen = json.loads((tmp_path / "got").read_text())
     assert (seen["PATH"], seen["PAGER_KEY"]) == ("/usr/bin", "k")
     assert "AUDITOR_MASTER_KEY" not in seen
@@ -68,7 +68,7 @@ async def test_program_sees_only_the_variables_that_are_named(tmp_path: Path) ->
 
 async def test_program_that_ignores_its_input_can_take_the_alert() -> None:
     hook = await python("pass")
-    assert await hook.deliver(alert(token_name="x" * 1_000_000), now()) == "exit code 0"
+    assert await hook.deliver(message(token_name="x" * 1_000_000), now()) == "exit code 0"
 
 
 async def test_failure_tells_exit_code_and_last_line() -> None:

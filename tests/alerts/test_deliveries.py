@@ -20,6 +20,7 @@ from auditor.alerts.deliveries import GIVE_UP_AFTER, Deliveries, drain, wait_aft
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import DeliveryFailed
 from auditor.model.finding import Alert
+from auditor.model.message import Message
 from auditor.store import outbox
 from auditor.store.connection import Pool
 from auditor.store.outbox import DeliveryState
@@ -37,7 +38,8 @@ class Team:
         self.taken: list[Alert] = []
         self.tried: list[Alert] = []
 
-    async def deliver(self, alert: Alert, now: datetime) -> str:
+    async def deliver(self, message: Message, now: datetime) -> str:
+        (alert,) = message.alerts
         self.tried.append(alert)
         if self.fails(alert):
             raise DeliveryFailed(f"hooks.{self.name}: no")
@@ -237,8 +239,8 @@ class Crashing:
         self.name = hook.name
         self._hook = hook
 
-    async def deliver(self, alert: Alert, now: datetime) -> str:
-        await self._hook.deliver(alert, now)
+    async def deliver(self, message: Message, now: datetime) -> str:
+        await self._hook.deliver(message, now)
         raise asyncio.CancelledError
 
     async def close(self) -> None:
@@ -248,8 +250,8 @@ class Crashing:
 class Hanging(Team):
     """Never answers."""
 
-    async def deliver(self, alert: Alert, now: datetime) -> str:
-        self.tried.append(alert)
+    async def deliver(self, message: Message, now: datetime) -> str:
+        self.tried.extend(message.alerts)
         await asyncio.Event().wait()
         raise AssertionError("never")
 
@@ -283,9 +285,9 @@ async def test_draining_that_is_cancelled_keeps_the_jobs_of_what_was_under_way(d
 
 async def test_delivery_that_is_under_way_at_a_stop_may_end(database: Pool) -> None:
     class Slow(Team):
-        async def deliver(self, alert: Alert, now: datetime) -> str:
+        async def deliver(self, message: Message, now: datetime) -> str:
             await asyncio.sleep(0.1)
-            return await super().deliver(alert, now)
+            return await super().deliver(message, now)
 
     slow = Slow()
     await put(database, {"team": alerts(3)})

@@ -21,7 +21,7 @@ from auditor.alerts.base import Hook
 from auditor.alerts.webhook import ANSWER_LIMIT, KIND, WebhookSettings, signed_headers
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import ConfigError, DeliveryFailed
-from tests.alerts.receivers import PUBLIC_ID, TOKEN, Receiver, alert, answering, now, receiving
+from tests.alerts.receivers import PUBLIC_ID, TOKEN, Receiver, alert, answering, digest, message, now, receiving
 
 
 def new_secret() -> str:
@@ -47,14 +47,14 @@ async def webhook(url: str, environ: dict[str, str] | None = None, **settings: A
 async def failure_with(receiver: Receiver, **settings: Any) -> DeliveryFailed:
     async with webhook(receiver.url, **settings) as hook:
         with pytest.raises(DeliveryFailed) as raised:
-            await hook.deliver(alert(), now())
+            await hook.deliver(message(), now())
     return raised.value
 
 
 async def test_receiver_verifies_what_arrives() -> None:
     secret = new_secret()
     async with receiving(answering(204)) as receiver, webhook(receiver.url, {"NEW": secret}) as hook:
-        assert await hook.deliver(alert(token_name="Jürgens ☂ token"), now()) == "HTTP 204"
+        assert await hook.deliver(message(token_name="Jürgens ☂ token"), now()) == "HTTP 204"
     headers, body = receiver.requests[0]
     assert Reference(secret).verify(body, headers) == {
         "type": "finding.opened",
@@ -67,14 +67,30 @@ async def test_receiver_verifies_what_arrives() -> None:
             "token_name": "Jürgens ☂ token",
         },
     }
-    assert headers["webhook-id"] == alert().id
+    assert headers["webhook-id"] == message().id
     assert headers["content-type"] == "application/json"
+
+
+async def test_digest_says_what_it_stands_for_and_shows_the_worst() -> None:
+    secret = new_secret()
+    async with receiving(answering(204)) as receiver, webhook(receiver.url, {"NEW": secret}) as hook:
+        await hook.deliver(digest(alert(owner="jane"), alert(owner=f"copy of {TOKEN}"), more=37), now())
+    headers, body = receiver.requests[0]
+    document = Reference(secret).verify(body, headers)
+    assert headers["webhook-id"] == digest(alert()).id
+    assert (document["type"], document["timestamp"]) == ("digest", "2026-11-24T08:00:00Z")
+    data = document["data"]
+    assert (data["counts"], data["more"]) == ({"high": 39}, 37)
+    assert [(one["id"], one["type"], one["data"]["owner"]) for one in data["alerts"]] == [
+        (alert().id, "finding.opened", "jane"),
+        (alert().id, "finding.opened", f"copy of {PUBLIC_ID}.…"),
+    ]
 
 
 async def test_changed_body_is_not_verified() -> None:
     secret = new_secret()
     async with receiving(answering(204)) as receiver, webhook(receiver.url, {"NEW": secret}) as hook:
-        await hook.deliver(alert(), now())
+        await hook.deliver(message(), now())
     headers, body = receiver.requests[0]
     with pytest.raises(WebhookVerificationError):
         Reference(secret).verify(body.replace(b"high", b"info"), headers)
@@ -86,7 +102,7 @@ async def test_both_secrets_verify_during_rotation() -> None:
         receiving(answering(200)) as receiver,
         webhook(receiver.url, environ, previous_secret={"env": "OLD"}) as hook,
     ):
-        await hook.deliver(alert(), now())
+        await hook.deliver(message(), now())
     headers, body = receiver.requests[0]
     for secret in environ.values():
         Reference(secret).verify(body, headers)
@@ -97,8 +113,8 @@ async def test_both_secrets_verify_during_rotation() -> None:
 async def test_retry_sends_the_same_id_and_bytes_under_a_new_timestamp() -> None:
     first = now() - timedelta(seconds=90)
     async with receiving(answering(200)) as receiver, webhook(receiver.url) as hook:
-        await hook.deliver(alert(a=1, b=2), first)
-        await hook.deliver(alert(b=2, a=1), first + timedelta(seconds=90))
+        await hook.deliver(message(a=1, b=2), first)
+        await hook.deliver(message(b=2, a=1), first + timedelta(seconds=90))
     (headers, body), (headers_again, body_again) = receiver.requests
     assert body == body_again
     assert headers["webhook-id"] == headers_again["webhook-id"]
@@ -108,7 +124,7 @@ async def test_retry_sends_the_same_id_and_bytes_under_a_new_timestamp() -> None
 
 async def test_secret_in_outside_text_does_not_leave() -> None:
     async with receiving(answering(200)) as receiver, webhook(receiver.url) as hook:
-        await hook.deliver(alert(token_name=f"copy of {TOKEN}", evidence={"names": [TOKEN]}), now())
+        await hook.deliver(message(token_name=f"copy of {TOKEN}", evidence={"names": [TOKEN]}), now())
     data = json.loads(receiver.requests[0][1])["data"]
     assert data["token_name"] == f"copy of {PUBLIC_ID}.…"
     assert data["evidence"] == {"names": [f"{PUBLIC_ID}.…"]}
@@ -171,7 +187,7 @@ async def test_endless_answer_is_left_unread() -> None:
         return response
 
     async with receiving(endless) as receiver, webhook(receiver.url) as hook:
-        assert await hook.deliver(alert(), now()) == "HTTP 200"
+        assert await hook.deliver(message(), now()) == "HTTP 200"
     assert sent < 1_000 * ANSWER_LIMIT
 
 
@@ -185,7 +201,7 @@ async def test_answer_cut_short_after_its_status_counts_as_taken() -> None:
         return response
 
     async with receiving(cut) as receiver, webhook(receiver.url) as hook:
-        assert await hook.deliver(alert(), now()) == "HTTP 200"
+        assert await hook.deliver(message(), now()) == "HTTP 200"
 
 
 async def test_nobody_listening_is_a_failure_that_names_host_but_not_path() -> None:
@@ -193,7 +209,7 @@ async def test_nobody_listening_is_a_failure_that_names_host_but_not_path() -> N
         unused.bind(("127.0.0.1", 0))
         async with webhook(f"http://127.0.0.1:{unused.getsockname()[1]}/capability-in-the-path") as hook:
             with pytest.raises(DeliveryFailed, match=r"^hooks\.team: 127\.0\.0\.1: no connection: ") as raised:
-                await hook.deliver(alert(), now())
+                await hook.deliver(message(), now())
     assert "capability" not in str(raised.value)
 
 
@@ -207,14 +223,14 @@ async def test_answer_that_is_not_http_is_a_failure() -> None:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server, webhook(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as hook:
         with pytest.raises(DeliveryFailed, match="answer is not HTTP"):
-            await hook.deliver(alert(), now())
+            await hook.deliver(message(), now())
 
 
 async def test_requests_go_through_the_proxy() -> None:
     async with receiving(answering(200)) as proxy:
         address = proxy.url.removesuffix("/hook")
         async with webhook("http://localhost:9/hook", proxy=address) as hook:
-            assert await hook.deliver(alert(), now()) == "HTTP 200"
+            assert await hook.deliver(message(), now()) == "HTTP 200"
     assert proxy.requests[0][0]["host"] == "localhost:9"
 
 
