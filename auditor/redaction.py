@@ -1,7 +1,8 @@
 """Cuts secrets out of text by their shape, whoever wrote the text and however often it was quoted on the way.
 
 Known shapes: tokens of today's format (their public id stays), values after an authorization scheme, values under a
-key such as ``token`` or ``password``, webhook secrets, and passwords in URLs. Text is looked at as it stands and again
+key such as ``token`` or ``password``, webhook secrets, passwords in URLs, and URLs that let whoever has them post to
+Slack or Teams. Text is looked at as it stands and again
 with its percent, JSON and Python escapes undone, so a shape that was encoded, in whole or in part, is still met.
 
 A token of the old format has no shape. It is met under a key or after a scheme, and nowhere else: to know its value
@@ -53,6 +54,8 @@ _SHAPES: Final = (
         ),
     ),
     ("whsec_", re.compile(r"whsec_([a-z0-9+/=_-]+)")),
+    ("hooks.slack", re.compile(r"""hooks\.slack(?:-gov)?\.com/([^\s"'<>]+)""")),
+    ("sig=", re.compile(r"""[?&]sig=([^\s"'<>&]+)""")),  # of Azure, and so of Teams' workflows
 )
 _URL: Final = re.compile(r"""://[^\s"'<>]+""")
 _SENSITIVE_KEY: Final = re.compile(r"(?:token|secret|password|passwd|passphrase|authorization)$", re.IGNORECASE)

@@ -42,6 +42,8 @@ OLD = "aBcD-1234_efGH5678xyz"
         (f"postgresql://auditor:{OLD}@h/o:st@db/audit", "postgresql://auditor:…@db/audit"),
         (f"proxy http://u:{OLD}@a, https://v:{OLD}@b", "proxy http://u:…@a, https://v:…@b"),
         ("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "whsec_…"),
+        (f"to https://hooks.slack.com/services/T0/B0/{OLD} failed", "to https://hooks.slack.com/… failed"),
+        (f"https://x.powerplatform.com/w?sp=%2F&sig={OLD}&sv=1.0", "https://x.powerplatform.com/w?sp=%2F&sig=…&sv=1.0"),
         (f'body \\"token\\": \\"{OLD}\\"', 'body \\"token\\": \\"…\\"'),
         (f"\x1b[36mtoken\x1b[0m=\x1b[35m{OLD}\x1b[0m done", "\x1b[36mtoken\x1b[0m=\x1b[35m…\x1b[0m done"),
         (f"İ token={OLD} İ", "İ token=… İ"),

@@ -1,32 +1,23 @@
 """Hook ``webhook``: an HTTPS POST that follows Standard Webhooks 1.0, signed so that the receiver can trust it."""
 
-import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
-import ssl
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
-from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
-import aiohttp
-from pydantic import Field, model_validator
 from yarl import URL
 
-from auditor.alerts.base import Hook, HookKind, HookSettings
+from auditor.alerts.base import Hook, HookKind
 from auditor.alerts.body import body_of
+from auditor.alerts.http import Sender, UrlSettings
 from auditor.credentials.reference import Resolver, SecretReference
-from auditor.model.errors import ConfigError, DeliveryFailed, Problem
+from auditor.model.errors import ConfigError, Problem
 from auditor.model.message import Message
 from auditor.model.secret import Secret
-from auditor.outbound import ProxyUrl, is_loopback, name_of, retry_after_seconds, trusting
-
-ANSWER_LIMIT: Final = 65_536
-"""Bytes of an answer that are read at most; nothing in it matters but the status."""
 
 _PREFIX: Final = "whsec_"
 _KEY_BYTES: Final = range(24, 65)  # Standard Webhooks: 192 to 512 bits
@@ -38,7 +29,7 @@ _HINTS: Final[Mapping[int, str]] = {
 }
 
 
-class WebhookSettings(HookSettings):
+class WebhookSettings(UrlSettings):
     """A ``[hooks.NAME]`` table with ``type = "webhook"``."""
 
     url: str
@@ -47,80 +38,26 @@ class WebhookSettings(HookSettings):
     """What signs them: ``whsec_`` and 24 to 64 random bytes in base64. ``openssl rand -base64 32`` makes the latter."""
     previous_secret: SecretReference | None = None
     """The secret before this one: while it is given, alerts bear both signatures and receivers can change over."""
-    timeout_seconds: float = Field(default=15, gt=0, le=120)
-    """For one attempt, all parts of it."""
-    ca_file: Path | None = None
-    """PEM file of the authorities to trust instead of the system's."""
-    proxy: ProxyUrl | None = None
-    """HTTP proxy to go through."""
-    allow_http: bool = False
-    """Permit plain HTTP, to this machine only."""
-
-    @model_validator(mode="after")
-    def _is_private(self) -> Self:
-        try:
-            url = URL(self.url)
-        except ValueError as error:
-            raise ValueError(f"url is not a URL: {error}") from error
-        if url.scheme not in {"http", "https"} or not url.host:
-            raise ValueError("url must be like https://alerts.example.com/auditor")
-        if url.user or url.password or url.fragment:
-            raise ValueError("url must have no user, password or fragment; secret is what proves the sender")
-        if url.scheme == "http" and not (self.allow_http and is_loopback(url.host)):
-            raise ValueError(f"url must be https (got http://{url.host}); set allow_http = true only for loopback")
-        return self
 
 
 class Webhook:
-    """One receiver and the connections to it."""
+    """One receiver."""
 
-    def __init__(
-        self, name: str, settings: WebhookSettings, keys: Sequence[bytes], session: aiohttp.ClientSession
-    ) -> None:
+    def __init__(self, name: str, url: URL, keys: Sequence[bytes], sender: Sender) -> None:
         self.name = name
-        self._url = URL(settings.url)
-        self._seconds = settings.timeout_seconds
-        self._proxy = settings.proxy
+        self._url = url
         self._keys = keys
-        self._session = session
+        self._sender = sender
 
     async def deliver(self, message: Message, now: datetime) -> str:
         """POST the message; any 2xx means that it was taken."""
         body = body_of(message)
         headers = signed_headers(message.id, body, self._keys, now)
-        try:
-            async with self._session.post(
-                self._url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
-            ) as response:
-                await _drain(response)
-        except TimeoutError:
-            raise self._failed(f"no answer within {self._seconds:g} s") from None
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise self._failed(f"certificate refused: {error.certificate_error}") from None
-        except aiohttp.ClientResponseError:
-            raise self._failed("answer is not HTTP") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._failed(f"no connection: {name_of(error)}") from None
-        return self._judge(response, now)
+        return str(await self._sender.post(self._url, body, now, headers=headers, hints=_HINTS))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._session.close()
-
-    def _judge(self, response: aiohttp.ClientResponse, now: datetime) -> str:
-        status = response.status
-        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-            return f"HTTP {status}"
-        if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-            raise self._failed(f"HTTP {status}: redirects are not followed; set url to where it leads")
-        raise DeliveryFailed(
-            f"hooks.{self.name}: {self._url.host}: HTTP {status}{_HINTS.get(status, '')}",
-            retry_after_seconds=retry_after_seconds(response.headers.get("Retry-After"), now),
-        )
-
-    def _failed(self, reason: str) -> DeliveryFailed:
-        # The host and no more of the URL: receivers put keys into paths.
-        return DeliveryFailed(f"hooks.{self.name}: {self._url.host}: {reason}")
+        await self._sender.close()
 
 
 def signed_headers(message_id: str, body: bytes, keys: Sequence[bytes], now: datetime) -> dict[str, str]:
@@ -135,16 +72,6 @@ def signed_headers(message_id: str, body: bytes, keys: Sequence[bytes], now: dat
     }
 
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Read a short answer to its end, so that its connection can be used again; the status stands, however it ends."""
-    size = 0
-    with suppress(aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, TimeoutError):
-        async for chunk in response.content.iter_chunked(8_192):
-            size += len(chunk)
-            if size > ANSWER_LIMIT:
-                return
-
-
 async def _open(name: str, settings: WebhookSettings, resolver: Resolver) -> Hook:
     references = {"secret": settings.secret, "previous_secret": settings.previous_secret}
     keys = [
@@ -152,22 +79,7 @@ async def _open(name: str, settings: WebhookSettings, resolver: Resolver) -> Hoo
         for place, reference in ((f"hooks.{name}.{key}", reference) for key, reference in references.items())
         if reference is not None
     ]
-    trust: ssl.SSLContext | bool = True
-    if settings.ca_file is not None:
-        path = resolver.directory / settings.ca_file
-        try:
-            trust = await asyncio.to_thread(trusting, path)
-        except OSError as error:
-            raise ConfigError(
-                Problem(f"hooks.{name}.ca_file", f"{path}: no PEM certificates can be read from it: {error.strerror}")
-            ) from error
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=trust, limit=4),
-        timeout=aiohttp.ClientTimeout(total=settings.timeout_seconds),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Content-Type": "application/json", "User-Agent": "auditor"},
-    )
-    return Webhook(name, settings, keys, session)
+    return Webhook(name, URL(settings.url), keys, await Sender.open(name, settings, resolver))
 
 
 def _key(secret: Secret, place: str) -> bytes:

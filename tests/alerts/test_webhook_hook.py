@@ -18,7 +18,8 @@ from standardwebhooks import Webhook as Reference
 from standardwebhooks import WebhookVerificationError
 
 from auditor.alerts.base import Hook
-from auditor.alerts.webhook import ANSWER_LIMIT, KIND, WebhookSettings, signed_headers
+from auditor.alerts.http import ANSWER_LIMIT
+from auditor.alerts.webhook import KIND, WebhookSettings, signed_headers
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import ConfigError, DeliveryFailed
 from tests.alerts.receivers import PUBLIC_ID, TOKEN, Receiver, alert, answering, digest, message, now, receiving
