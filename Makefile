@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format lock docs bench clean
+.PHONY: demo test check format lock docs bench fuzz clean
 
 demo: $(READY)
 	$(BIN)/auditor demo
@@ -27,6 +27,10 @@ docs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/bench/sweep.py
+
+# Hundreds of times the inputs of `make test`, in bounded memory.
+fuzz: $(READY)
+	ulimit -v 4000000 && AUDITOR_FUZZ_EXAMPLES=200 $(BIN)/pytest -n 2 tests/fuzz
 
 COMPILE := $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options

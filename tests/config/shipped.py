@@ -8,7 +8,7 @@ from auditor.docs import ROOT
 CONFIG: Final = ROOT / "config"
 
 
-def with_every_setting() -> str:
-    """The shipped configuration with every setting taken out of its comment."""
-    text = (CONFIG / "auditor.toml").read_text(encoding="utf-8")
+def with_every_setting(name: str = "auditor.toml") -> str:
+    """A file of the shipped configuration with every setting taken out of its comment."""
+    text = (CONFIG / name).read_text(encoding="utf-8")
     return re.sub(r"^#(?=[^\s:])", "", text, flags=re.MULTILINE)

@@ -1,0 +1,55 @@
+"""Whatever stands in the configuration, policies and waivers: it loads, or every problem is told with its place."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from auditor.config.load import load
+from auditor.model.errors import ConfigError, Problem
+from tests.config.shipped import CONFIG, with_every_setting
+from tests.fuzz.mutations import mutated, tries, with_other_values
+
+ALL = 'policy.files = ["policies/baseline.toml", "policies/own-rules.toml"]\npolicy.waivers = ["waivers.toml"]\n'
+FILES = ("auditor.toml", "policies/baseline.toml", "policies/own-rules.toml", "waivers.toml")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    copied = tmp_path / "config"
+    shutil.copytree(CONFIG, copied)
+    # One file that brings every other one in.
+    minimal = (
+        '[environments.prod]\nurl = "https://abc12345.live.dynatrace.com"\ntoken = { env = "T" }\n'
+        '[sources.files]\ntype = "plain"\npath = "x"\nenvironment = "prod"\n'
+    )
+    (copied / "all.toml").write_text(ALL + minimal)
+    return copied
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_loads_or_its_problems_are_told(name: str, directory: Path) -> None:
+    file = directory / name
+    original = with_every_setting(name)
+    start = file if name == "auditor.toml" else directory / "all.toml"
+
+    @tries(20)
+    @given(with_other_values(original) | mutated([original.encode()]))
+    def loads(content: bytes) -> None:
+        file.write_bytes(content)
+        for problem in problems_of(start):
+            assert problem.place.startswith(str(directory))
+            assert problem.message
+
+    loads()
+
+
+def problems_of(path: Path) -> Sequence[Problem]:
+    """Load a configuration; return its problems, none where it loads."""
+    try:
+        load(path)
+    except ConfigError as error:
+        return error.problems or pytest.fail("refused without a word")
+    return ()
