@@ -487,8 +487,8 @@ def _complain(error: AuditorError) -> None:
 
 def _say(line: str) -> None:
     """Print a line to standard error: one line whatever is in it, and no secret."""
+    from auditor.outside_text import visible
     from auditor.redaction import redact
-    from auditor.reports.outside_text import visible
 
     with suppress(OSError):
         print(f"auditor: {visible(redact(line))}", file=sys.stderr)

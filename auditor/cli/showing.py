@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from auditor.reports.outside_text import clipped, visible
+from auditor.outside_text import clipped, visible
 
 STYLES = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan", "info": "dim"}
 """Colours of severities on a terminal."""

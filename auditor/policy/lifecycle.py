@@ -30,6 +30,8 @@ class KnownFinding(msgspec.Struct, frozen=True, gc=False):
     severity_since: datetime | None = None
     """When it was opened, reopened, a waiver of it lapsed, or its own rule last made it worse; None where that does not
     matter."""
+    opened_at: datetime | None = None
+    """When it was first opened; None where that does not matter."""
 
     @property
     def own_severity(self) -> Severity:

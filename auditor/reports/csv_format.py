@@ -12,8 +12,8 @@ from typing import Final, TextIO
 from auditor.model.finding import Finding
 from auditor.model.sweep import RuleState
 from auditor.model.waiver import Waiver
+from auditor.outside_text import visible
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData
-from auditor.reports.outside_text import visible
 from auditor.reports.sentences import WORST_FIRST
 
 FINDING_COLUMNS: Final = (

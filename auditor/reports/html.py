@@ -14,10 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from auditor.model.finding import Finding, Resolution, Severity
+from auditor.outside_text import clipped, visible
 from auditor.reports import sentences, verdicts
 from auditor.reports.base import Findings, ReportData
 from auditor.reports.calendar import HEIGHT, calendar
-from auditor.reports.outside_text import clipped, visible
 from auditor.reports.rule_views import rule_views
 
 MAX_LISTED: Final = 2000

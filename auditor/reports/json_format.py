@@ -5,9 +5,9 @@ from typing import Final, TextIO
 
 import msgspec
 
+from auditor.outside_text import redacted
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData
 from auditor.reports.expiry import as_document
-from auditor.reports.outside_text import redacted
 from auditor.reports.sentences import open_totals, waived_totals
 
 SCHEMA: Final = "auditor.report/1"

@@ -39,7 +39,7 @@ async def known(
 
 KNOWN_COLUMNS: Final = (
     "f.id, f.rule_id, f.discriminator, f.severity, f.status = 'open' as is_open, f.message, f.evidence, "
-    "f.waiver, f.waived_severity, f.severity_since"
+    "f.waiver, f.waived_severity, f.severity_since, f.opened_at"
 )
 """What ``known_of`` reads, of ``finding f``."""
 
@@ -56,6 +56,7 @@ def known_of(row: Row) -> KnownFinding:
         _evidence(row["evidence"]),
         None if row["waiver"] is None else Waived(waiver_in(row["waiver"]), Severity(row["waived_severity"])),
         row["severity_since"],
+        row["opened_at"],
     )
 
 

@@ -15,6 +15,7 @@ from auditor.model.waiver import Waiver
 from auditor.policy.lifecycle import Change
 from auditor.policy.registry import rules_of
 from auditor.policy.waivers import NO_WAIVERS, FindingId, View, Waivers, end_of, is_muted, waived_after
+from auditor.policy.wording import iso
 from auditor.store import findings, outbox
 from auditor.store.connection import Connection
 from auditor.sweep.subject import Subject
@@ -105,6 +106,7 @@ class Teller:
             "title": rule.title if rule else violation.rule_id,
             "severity": violation.severity.value,
             "transition": transition.value,
+            "opened_at": iso((change.known.opened_at if change.known else None) or now),
             "message": f"{violation.message}; {end_of(change.waiver, now)}"
             if is_lapse and change.waiver
             else violation.message,

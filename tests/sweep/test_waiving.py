@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -118,6 +118,7 @@ async def test_alert_of_a_lapse_says_whose_waiver_ended_and_when(database: Pool,
     assert data["waiver"]["approver"] == "jane.doe"
     assert data["message"].endswith("; its waiver w1 ended 2026-12-24 12:00 UTC")
     assert data["locations"] == [{"source": "vault", "place": "line 1"}]
+    assert datetime.fromisoformat(data["opened_at"]) == NOW
 
 
 async def test_second_sweep_writes_nothing_twice(database: Pool, staged: Staged) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.reports.outside_text import clipped, visible
+from auditor.outside_text import clipped, visible
 
 
 @pytest.mark.parametrize(
