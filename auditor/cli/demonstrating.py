@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from auditor.cli import exits
 from auditor.cli.reporting import destination
@@ -53,7 +53,7 @@ def _make_room(directory: Path) -> None:
         raise ConfigError(Problem(str(directory), "is not empty; name a directory that does not exist yet"))
 
 
-async def _play(session: Session, directory: Path, report: TextIO) -> None:
+async def _play(session: Session, directory: Path, report: BinaryIO) -> None:
     with (directory / "auditor.log").open("w", encoding="utf-8") as log_file:
         configure("json", session.log_level or "info", log_file, environ=session.environ)
         try:
@@ -62,7 +62,7 @@ async def _play(session: Session, directory: Path, report: TextIO) -> None:
             session.configure_log("info", "auto")
 
 
-async def _show_acts(session: Session, directory: Path, report: TextIO) -> None:
+async def _show_acts(session: Session, directory: Path, report: BinaryIO) -> None:
     console().print("Setting up three simulated environments, six sources and an embedded PostgreSQL …")
     async with staged(directory, now=now(), environ=session.environ) as demo_:
         _title("First sweep")

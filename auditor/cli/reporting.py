@@ -1,14 +1,13 @@
 """``auditor report``: writes a report to a file or to standard output."""
 
-import io
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from auditor.cli.session import Session, now, require_known, run_loop
 from auditor.cli.showing import console, writing
@@ -25,6 +24,8 @@ def report(session: Session, wanted: str, output: Path | None, environments: Seq
         near = get_close_matches(wanted, known, n=1)
         hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
         raise ConfigError(Problem("--format", f'unknown format "{wanted}"; {hint}'))
+    if known[wanted].is_binary and (output is None or str(output) == "-") and sys.stdout.isatty():
+        raise ConfigError(Problem("--output", f"{wanted} is not text, which a terminal cannot show; name a file"))
     run_loop(_write(session, known[wanted], output, environments, resolved_days))
     return 0
 
@@ -45,7 +46,7 @@ async def _write(
 
 
 @contextmanager
-def destination(output: Path | None) -> Iterator[TextIO]:
+def destination(output: Path | None) -> Iterator[BinaryIO]:
     """Open what a report is written to. A file appears whole or not at all; its mode follows the umask.
 
     Raises ``ConfigError`` where it cannot be written.
@@ -57,7 +58,7 @@ def destination(output: Path | None) -> Iterator[TextIO]:
     target = Path(os.path.realpath(output))  # a link stays, and what it points to is replaced
     try:
         if target.exists() and not target.is_file():  # a device or a pipe is written to, not replaced
-            with target.open("w", encoding="utf-8", newline="") as out:
+            with target.open("wb") as out:
                 yield out
         else:
             with _replacing(target) as out:
@@ -69,22 +70,18 @@ def destination(output: Path | None) -> Iterator[TextIO]:
 
 
 @contextmanager
-def _standard_output() -> Iterator[TextIO]:
-    out = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="", write_through=True)
-    try:
-        with writing():
-            yield out
-    finally:
-        with suppress(OSError):  # the failure before it is the one to tell
-            out.detach()
+def _standard_output() -> Iterator[BinaryIO]:
+    with writing():
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[TextIO]:
+def _replacing(target: Path) -> Iterator[BinaryIO]:
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     unfinished = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(descriptor, "wb") as file:
             yield file
         unfinished.chmod(0o666 & ~_umask())
         unfinished.replace(target)

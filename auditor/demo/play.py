@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from auditor.alerts.deliveries import drain
 from auditor.config.assembly import Assembly, assembled
@@ -71,7 +71,7 @@ class Demo:
         """Change the organisation; returns what happened, in sentences."""
         return change(self._organisation)
 
-    async def report(self, wanted: Format, out: TextIO) -> None:
+    async def report(self, wanted: Format, out: BinaryIO) -> None:
         """Write the report of how things stand."""
         async with snapshot(self._pool, now=self._organisation.clock(), resolved_days=30) as (data, stream):
             await wanted.write(data, stream, out)

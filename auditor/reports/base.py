@@ -1,8 +1,10 @@
 """What a report holds and what a format is."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+import io
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Protocol, TextIO
+from typing import BinaryIO, Protocol, TextIO
 
 import msgspec
 
@@ -115,10 +117,24 @@ class Format(Protocol):
     media_type: str
     suffix: str
     """File name ending without the dot."""
+    is_binary: bool
+    """Whether it is no text, so that a terminal cannot show it."""
 
-    async def write(self, data: ReportData, findings: Findings, out: TextIO) -> None:
+    async def write(self, data: ReportData, findings: Findings, out: BinaryIO) -> None:
         """Write the report; every value from outside is escaped as the format demands.
 
-        ``out`` takes any character (UTF-8) and leaves line ends as they come (``newline=""``).
+        ``out`` only takes bytes: it can neither be read nor sought. Text is UTF-8 (``as_text``).
         """
         ...
+
+
+@contextmanager
+def as_text(out: BinaryIO) -> Iterator[TextIO]:
+    """Offer a binary stream as text, in UTF-8 and with line ends as they come; the stream stays open afterwards."""
+    text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
+    try:
+        yield text
+        text.flush()
+    finally:
+        with suppress(OSError):  # the failure before it is the one to tell
+            text.detach()

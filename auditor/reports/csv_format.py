@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Final, TextIO
+from typing import BinaryIO, Final
 
 from auditor.model.finding import Finding
 from auditor.model.sweep import RuleState
 from auditor.model.waiver import Waiver
 from auditor.outside_text import visible
-from auditor.reports.base import EnvironmentPosture, Findings, ReportData
+from auditor.reports.base import EnvironmentPosture, Findings, ReportData, as_text
 from auditor.reports.sentences import WORST_FIRST
 
 FINDING_COLUMNS: Final = (
@@ -88,15 +88,17 @@ class Csv:
     name = "csv"
     media_type = "text/csv"
     suffix = "csv"
+    is_binary = False
 
-    async def write(self, data: ReportData, findings: Findings, out: TextIO) -> None:
+    async def write(self, data: ReportData, findings: Findings, out: BinaryIO) -> None:
         """Write the header and a record for each finding, as they come."""
         titles = {posture.rule_id: posture.title for posture in data.rules}
-        table = csv.writer(out)
-        table.writerow(FINDING_COLUMNS)
-        async with aclosing(findings()) as batches:
-            async for batch in batches:
-                table.writerows(row(_finding(finding, titles), FINDING_COLUMNS) for finding in batch)
+        with as_text(out) as text:
+            table = csv.writer(text)
+            table.writerow(FINDING_COLUMNS)
+            async with aclosing(findings()) as batches:
+                async for batch in batches:
+                    table.writerows(row(_finding(finding, titles), FINDING_COLUMNS) for finding in batch)
 
 
 class CsvCoverage:
@@ -105,12 +107,14 @@ class CsvCoverage:
     name = "csv-coverage"
     media_type = "text/csv"
     suffix = "coverage.csv"
+    is_binary = False
 
-    async def write(self, data: ReportData, _findings: Findings, out: TextIO) -> None:
+    async def write(self, data: ReportData, _findings: Findings, out: BinaryIO) -> None:
         """Write the header and a record for each environment; the findings are not read."""
-        table = csv.writer(out)
-        table.writerow(COVERAGE_COLUMNS)
-        table.writerows(row(_coverage(posture, data), COVERAGE_COLUMNS) for posture in data.environments)
+        with as_text(out) as text:
+            table = csv.writer(text)
+            table.writerow(COVERAGE_COLUMNS)
+            table.writerows(row(_coverage(posture, data), COVERAGE_COLUMNS) for posture in data.environments)
 
 
 def _finding(finding: Finding, titles: Mapping[str, str]) -> dict[str, Cell]:

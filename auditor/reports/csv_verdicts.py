@@ -3,10 +3,10 @@
 import csv
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Final, TextIO
+from typing import BinaryIO, Final
 
 from auditor.policy.revocation import Judgement
-from auditor.reports.base import Findings, ReportData
+from auditor.reports.base import Findings, ReportData, as_text
 from auditor.reports.csv_format import Cell, row
 
 VERDICT_COLUMNS: Final = (
@@ -37,14 +37,16 @@ class CsvVerdicts:
     name = "csv-verdicts"
     media_type = "text/csv"
     suffix = "verdicts.csv"
+    is_binary = False
 
-    async def write(self, data: ReportData, _findings: Findings, out: TextIO) -> None:
+    async def write(self, data: ReportData, _findings: Findings, out: BinaryIO) -> None:
         """Write the header and a record for each token, as they come; the findings are not read."""
-        table = csv.writer(out)
-        table.writerow(VERDICT_COLUMNS)
-        async with aclosing(data.verdicts()) as batches:
-            async for batch in batches:
-                table.writerows(row(_cells(judgement), VERDICT_COLUMNS) for judgement in batch)
+        with as_text(out) as text:
+            table = csv.writer(text)
+            table.writerow(VERDICT_COLUMNS)
+            async with aclosing(data.verdicts()) as batches:
+                async for batch in batches:
+                    table.writerows(row(_cells(judgement), VERDICT_COLUMNS) for judgement in batch)
 
 
 def _cells(judgement: Judgement) -> dict[str, Cell]:

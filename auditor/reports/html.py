@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Final, TextIO
+from typing import Any, BinaryIO, Final
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -16,7 +16,7 @@ from markupsafe import Markup
 from auditor.model.finding import Finding, Resolution, Severity
 from auditor.outside_text import clipped, visible
 from auditor.reports import sentences, verdicts
-from auditor.reports.base import Findings, ReportData
+from auditor.reports.base import Findings, ReportData, as_text
 from auditor.reports.calendar import HEIGHT, calendar
 from auditor.reports.rule_views import rule_views
 
@@ -44,11 +44,12 @@ class Html:
     name = "html"
     media_type = "text/html"
     suffix = "html"
+    is_binary = False
 
     def __init__(self, max_listed: int = MAX_LISTED) -> None:
         self._max_listed = max_listed
 
-    async def write(self, data: ReportData, findings: Findings, out: TextIO) -> None:
+    async def write(self, data: ReportData, findings: Findings, out: BinaryIO) -> None:
         """Write the page piece by piece; only one batch of findings is in memory at a time."""
         revocable = await verdicts.overview(data.verdicts, MAX_REVOCABLE)
         async with aclosing(findings()) as batches:
@@ -69,9 +70,10 @@ class Html:
                 calendars=[calendar(forecast) for forecast in data.forecasts],
                 rule_titles={posture.rule_id: posture.title for posture in data.rules},
             )
-            async with aclosing(page) as chunks:
-                async for chunk in chunks:
-                    out.write(chunk)
+            with as_text(out) as text:
+                async with aclosing(page) as chunks:
+                    async for chunk in chunks:
+                        text.write(chunk)
 
 
 class _Listing:

@@ -1,12 +1,12 @@
 """The report as one JSON document, for programs; docs/report-formats.md describes its members."""
 
 from contextlib import aclosing
-from typing import Final, TextIO
+from typing import BinaryIO, Final
 
 import msgspec
 
 from auditor.outside_text import redacted
-from auditor.reports.base import EnvironmentPosture, Findings, ReportData
+from auditor.reports.base import EnvironmentPosture, Findings, ReportData, as_text
 from auditor.reports.expiry import as_document
 from auditor.reports.sentences import open_totals, waived_totals
 
@@ -20,8 +20,9 @@ class Json:
     name = "json"
     media_type = "application/json"
     suffix = "json"
+    is_binary = False
 
-    async def write(self, data: ReportData, findings: Findings, out: TextIO) -> None:
+    async def write(self, data: ReportData, findings: Findings, out: BinaryIO) -> None:
         """Write the document, one verdict and one finding a line, as they come."""
         header = {
             "schema": SCHEMA,
@@ -35,23 +36,24 @@ class Json:
             "rules": data.rules,
             "forecasts": [as_document(forecast) for forecast in data.forecasts],
         }
-        out.write("{\n")
-        out.writelines(f"{_encoded(name)}: {_encoded(value)},\n" for name, value in header.items())
-        out.write('"verdicts": [')
-        count = 0
-        async with aclosing(data.verdicts()) as judged:
-            async for several in judged:
-                for judgement in several:
-                    out.write(f"{',' if count else ''}\n{_encoded(judgement)}")
-                    count += 1
-        out.write('\n],\n"findings": [')
-        count = 0
-        async with aclosing(findings()) as batches:
-            async for batch in batches:
-                for finding in batch:
-                    out.write(f"{',' if count else ''}\n{_encoded(finding)}")
-                    count += 1
-        out.write(f'\n],\n"findings_count": {count}\n}}\n')
+        with as_text(out) as text:
+            text.write("{\n")
+            text.writelines(f"{_encoded(name)}: {_encoded(value)},\n" for name, value in header.items())
+            text.write('"verdicts": [')
+            count = 0
+            async with aclosing(data.verdicts()) as judged:
+                async for several in judged:
+                    for judgement in several:
+                        text.write(f"{',' if count else ''}\n{_encoded(judgement)}")
+                        count += 1
+            text.write('\n],\n"findings": [')
+            count = 0
+            async with aclosing(findings()) as batches:
+                async for batch in batches:
+                    for finding in batch:
+                        text.write(f"{',' if count else ''}\n{_encoded(finding)}")
+                        count += 1
+            text.write(f'\n],\n"findings_count": {count}\n}}\n')
 
 
 def _environment(posture: EnvironmentPosture) -> dict[str, object]:

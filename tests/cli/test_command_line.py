@@ -122,8 +122,8 @@ def plug_in(directory: Path, body: str) -> None:
         "[auditor.reports]\nbroken = broken_plugin:FORMAT\n"
     )
     (directory / "broken_plugin.py").write_text(
-        "class Broken:\n    name = 'broken'\n\n"
-        f"    async def write(self, data, findings, out):\n        out.write('half of it')\n        {body}\n\n"
+        "class Broken:\n    name = 'broken'\n    is_binary = False\n\n"
+        f"    async def write(self, data, findings, out):\n        out.write(b'half of it')\n        {body}\n\n"
         "FORMAT = Broken()\n"
     )
 

@@ -382,8 +382,13 @@ def stream(findings: Iterable[Finding], batch: int = 100) -> Findings:
 
 
 async def written(form: Format, data: ReportData, findings: Iterable[Finding] = ()) -> str:
+    """What a format of text writes."""
+    return (await written_bytes(form, data, findings)).decode()
+
+
+async def written_bytes(form: Format, data: ReportData, findings: Iterable[Finding] = ()) -> bytes:
     """What a format writes."""
-    out = io.StringIO(newline="")
+    out = io.BytesIO()
     await form.write(data, stream(findings), out)
     return out.getvalue()
 
