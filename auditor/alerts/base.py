@@ -3,13 +3,16 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from auditor.credentials.reference import Resolver
 from auditor.model.finding import Severity
 from auditor.model.message import Message
+
+if TYPE_CHECKING:
+    from auditor.alerts.wording import Wording
 
 
 class HookSettings(BaseModel):
@@ -42,17 +45,27 @@ class Hook(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a hook may know beside its settings."""
+
+    resolver: Resolver
+    """What makes secrets of references to them."""
+    wording: "Wording"
+    """What messages say, by the templates that are meant for this hook."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookKind:
     """One kind of hook: how the configuration writes it, and how it is opened.
 
-    ``open(name, settings, resolver)`` resolves the secrets and returns the hook, inside the event loop that will use
-    it; it contacts nobody. It raises ``ConfigError``, its places beginning with ``hooks.NAME``.
+    ``open(name, settings, surroundings)`` resolves the secrets and returns the hook, inside the event loop that will
+    use it; it contacts nobody. It raises ``ConfigError``, its places beginning with ``hooks.NAME``.
     """
 
     name: str
     """What ``type = …`` says of it."""
     settings: type[HookSettings]
-    open: Callable[[str, Any, Resolver], Awaitable[Hook]]
+    open: Callable[[str, Any, Surroundings], Awaitable[Hook]]
     takes_digests: bool = True
     """Whether a message may be a digest. False where the other side keeps a state for each finding."""

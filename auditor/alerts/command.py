@@ -6,9 +6,8 @@ from typing import Final
 
 from pydantic import Field
 
-from auditor.alerts.base import Hook, HookKind, HookSettings
+from auditor.alerts.base import Hook, HookKind, HookSettings, Surroundings
 from auditor.alerts.body import body_with_id
-from auditor.credentials.reference import Resolver
 from auditor.model.errors import ConfigError, DeliveryFailed, Problem
 from auditor.model.message import Message
 from auditor.processes import OutputTooLarge, run, scrubbed
@@ -74,14 +73,15 @@ def _last_words(stderr: str) -> str:
     return ": " + "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words)
 
 
-async def _open(name: str, settings: CommandSettings, resolver: Resolver) -> Hook:
-    unset = [variable for variable in settings.environ if variable not in resolver.environ]
+async def _open(name: str, settings: CommandSettings, surroundings: Surroundings) -> Hook:
+    environ = surroundings.resolver.environ
+    unset = [variable for variable in settings.environ if variable not in environ]
     if unset:
         raise ConfigError(
             Problem(f"hooks.{name}.environ", f"{', '.join(unset)} is not set here; set it, or take the name out")
         )
-    passed_on = {variable: resolver.environ[variable] for variable in settings.environ}
-    return Command(name, settings.argv, scrubbed(resolver.environ, passed_on), settings.timeout_seconds)
+    passed_on = {variable: environ[variable] for variable in settings.environ}
+    return Command(name, settings.argv, scrubbed(environ, passed_on), settings.timeout_seconds)
 
 
 KIND: Final = HookKind(name="command", settings=CommandSettings, open=_open)

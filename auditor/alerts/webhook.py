@@ -11,10 +11,10 @@ from typing import Final
 
 from yarl import URL
 
-from auditor.alerts.base import Hook, HookKind
+from auditor.alerts.base import Hook, HookKind, Surroundings
 from auditor.alerts.body import body_of
 from auditor.alerts.http import Sender, UrlSettings
-from auditor.credentials.reference import Resolver, SecretReference
+from auditor.credentials.reference import SecretReference
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.message import Message
 from auditor.model.secret import Secret
@@ -72,7 +72,8 @@ def signed_headers(message_id: str, body: bytes, keys: Sequence[bytes], now: dat
     }
 
 
-async def _open(name: str, settings: WebhookSettings, resolver: Resolver) -> Hook:
+async def _open(name: str, settings: WebhookSettings, surroundings: Surroundings) -> Hook:
+    resolver = surroundings.resolver
     references = {"secret": settings.secret, "previous_secret": settings.previous_secret}
     keys = [
         _key(await resolver.resolve(reference, place), place)

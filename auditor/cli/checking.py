@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from auditor.alerts.base import Surroundings
 from auditor.cli import exits
 from auditor.cli.session import Session, located, now, run_loop
 from auditor.cli.showing import console, text
@@ -90,7 +91,7 @@ async def _try_client(session: Session, config: Config, name: str) -> None:
 
 async def _try_hook(session: Session, config: Config, name: str) -> None:
     kind, settings = config.hooks[name]
-    hook = await kind.open(name, settings, session.resolver(config))
+    hook = await kind.open(name, settings, Surroundings(session.resolver(config), config.wordings[name]))
     await hook.close()
 
 

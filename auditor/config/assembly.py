@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from auditor.alerts.base import Hook
+from auditor.alerts.base import Surroundings as HookSurroundings
 from auditor.config.feeds import read_feeds
 from auditor.config.keys import keyring_of
 from auditor.config.load import Config
@@ -91,7 +92,7 @@ async def assembled(
             clients[name] = await stack.enter_async_context(await client_of(config, name, resolver, clock))
         hooks: dict[str, Hook] = {}
         for name, (hook_kind, hook_settings) in config.hooks.items():
-            hook = await hook_kind.open(name, hook_settings, resolver)
+            hook = await hook_kind.open(name, hook_settings, HookSurroundings(resolver, config.wordings[name]))
             stack.push_async_callback(hook.close)
             hooks[name] = hook
         surroundings = Surroundings(config.directory, resolver.environ, frozenset(config.document.environments), vault)

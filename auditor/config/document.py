@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from yarl import URL
 
+from auditor.alerts.wording import Templates
 from auditor.credentials.reference import SecretReference
 from auditor.dynatrace.settings import EnvironmentSettings
 from auditor.outbound import is_loopback
@@ -237,6 +238,8 @@ class AuditorDocument(_Table):
     """When ``auditor run`` sweeps; one table a schedule, by name."""
     hooks: dict[Name, dict[str, Any]] = {}
     """One table a hook, by name; ``type`` says of which kind."""
+    templates: Templates = Templates()
+    """What messages of hooks say, in place of the templates that ship; a hook's own are laid over these."""
     web: WebSettings = WebSettings()
     """Health, readiness and metrics of ``auditor run``."""
     log: LogSettings = LogSettings()

@@ -10,10 +10,12 @@ from pydantic import ValidationError
 
 from auditor.alerts.base import HookKind, HookSettings
 from auditor.alerts.registry import kinds as hook_kinds
+from auditor.alerts.wording import Wording
 from auditor.config.document import AuditorDocument, ScheduleSettings
 from auditor.config.policies import Policies, read_policies
 from auditor.config.problems import Document, near, problems_of
 from auditor.config.reading import read_document
+from auditor.config.templates import read_wordings
 from auditor.config.waivers import read_waivers
 from auditor.model.errors import ConfigError, Problem
 from auditor.policy.document import PolicyDocument
@@ -30,6 +32,8 @@ class Config:
     document: AuditorDocument
     sources: Mapping[str, tuple[SourceKind[Any], SourceSettings]]
     hooks: Mapping[str, tuple[HookKind, HookSettings]]
+    wordings: Mapping[str, Wording]
+    """What messages say, by hook."""
     policies: Policies
     waivers: Sequence[WaiverEntry]
     """Those of files."""
@@ -69,9 +73,10 @@ def load(path: Path) -> Config:
     problems.extend(_loose_ends(file))
     policies = read_policies(file, _tables(file, "environments"), problems)
     waivers = read_waivers(file, policies, problems) if policies is not None else ()
+    wordings = read_wordings(file, {name: settings for name, (_kind, settings) in hooks.items()}, problems)
     if problems or document is None or policies is None:
         raise ConfigError(*problems)
-    return Config(path, document, sources, hooks, policies, waivers)
+    return Config(path, document, sources, hooks, wordings, policies, waivers)
 
 
 def _checked(file: Document, problems: list[Problem]) -> AuditorDocument | None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from auditor.alerts.base import Hook
+from auditor.alerts.base import Hook, Surroundings
 from auditor.alerts.command import KIND, CommandSettings
+from auditor.alerts.wording import SHIPPED
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import ConfigError, DeliveryFailed
 from tests.alerts.receivers import PUBLIC_ID, TOKEN, message, now
@@ -21,7 +22,7 @@ async def command(*argv: str, **settings: Any) -> Hook:
     return await KIND.open(
         "pager",
         CommandSettings.model_validate({"type": "command", "argv": argv, **settings}),
-        Resolver(Path(), SURROUNDINGS),
+        Surroundings(Resolver(Path(), SURROUNDINGS), SHIPPED),
     )
 
 

@@ -15,8 +15,9 @@ from pgqueuer import RetryRequested
 from pgqueuer.models import Job
 
 from auditor.alerts import webhook
-from auditor.alerts.base import Hook
+from auditor.alerts.base import Hook, Surroundings
 from auditor.alerts.deliveries import GIVE_UP_AFTER, Deliveries, drain, wait_after
+from auditor.alerts.wording import SHIPPED
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import DeliveryFailed
 from auditor.model.finding import Alert
@@ -110,7 +111,7 @@ async def webhook_to(receiver: Receiver, directory: Path) -> AsyncIterator[Hook]
         {"type": "webhook", "url": receiver.url, "secret": {"env": "SECRET"}, "allow_http": True}
     )
     secret = "whsec_" + "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
-    hook = await webhook.KIND.open("team", settings, Resolver(directory, {"SECRET": secret}))
+    hook = await webhook.KIND.open("team", settings, Surroundings(Resolver(directory, {"SECRET": secret}), SHIPPED))
     try:
         yield hook
     finally:

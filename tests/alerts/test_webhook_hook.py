@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from standardwebhooks import Webhook as Reference
 from standardwebhooks import WebhookVerificationError
 
-from auditor.alerts.base import Hook
+from auditor.alerts.base import Hook, Surroundings
 from auditor.alerts.http import ANSWER_LIMIT
 from auditor.alerts.webhook import KIND, WebhookSettings, signed_headers
+from auditor.alerts.wording import SHIPPED
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import ConfigError, DeliveryFailed
 from tests.alerts.receivers import PUBLIC_ID, TOKEN, Receiver, alert, answering, digest, message, now, receiving
@@ -37,7 +38,7 @@ async def webhook(url: str, environ: dict[str, str] | None = None, **settings: A
         WebhookSettings.model_validate(
             {"type": "webhook", "url": url, "secret": {"env": "NEW"}, "allow_http": True, **settings}
         ),
-        Resolver(Path(), environ),
+        Surroundings(Resolver(Path(), environ), SHIPPED),
     )
     try:
         yield hook

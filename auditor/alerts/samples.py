@@ -1,0 +1,111 @@
+"""Messages about nothing that happened: to try templates on, to preview them, and to test hooks with."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from auditor.model.finding import Alert, Severity
+from auditor.model.message import Message
+from auditor.policy.rules import exp_01, own_02, use_02
+from auditor.policy.sampling import example_of, ordinary_observation, ordinary_token
+from auditor.policy.wording import iso
+
+_ENVIRONMENT: Final = "prod"
+_LEFT_OUT: Final = 37
+_RULES: Final = (exp_01.RULE, own_02.RULE, use_02.RULE)
+
+
+def sample_alerts(now: datetime) -> Mapping[str, Alert]:
+    """Return an alert of each kind that a sweep makes, by event."""
+    opened = _finding("finding.opened", now)
+    return {
+        alert.event: alert
+        for alert in (
+            opened,
+            _finding("finding.escalated", now),
+            _finding("finding.reopened", now),
+            replace(opened, event="finding.resolved", data={**opened.data, "resolution": "evidence"}),
+            _operational("waiver.lapsing", now, "waiver SEC-1042 of 3 findings ends in 14 days", findings=3),
+            _operational("sweep.failed", now, "the environment refused auditor's own token (401)", enrolled=204),
+        )
+    }
+
+
+def sample_digest(now: datetime) -> Message:
+    """Return a digest of several findings that stands for more than it shows."""
+    alerts = [_finding("finding.opened", now, number) for number in range(len(_RULES))]
+    alerts.append(
+        replace(_finding("finding.resolved", now, 1), id="5", data={**alerts[1].data, "resolution": "missing"})
+    )
+    alerts.sort(key=lambda alert: -alert.severity.rank)
+    counts: dict[Severity, int] = {Severity.LOW: _LEFT_OUT}
+    for alert in alerts:
+        counts[alert.severity] = counts.get(alert.severity, 0) + 1
+    return Message(
+        id="00000000-0000-4000-8000-000000000000",
+        at=now,
+        alerts=tuple(alerts),
+        is_digest=True,
+        counts=counts,
+        more=_LEFT_OUT,
+    )
+
+
+def trial_alert(alert_id: str, hook: str, now: datetime, *, ends: bool = False) -> Alert:
+    """Return what ``auditor hooks test`` sends: no finding, and marked as a test; ``ends`` takes it back."""
+    said = f"this is a test of hook {hook}, sent by hand with auditor hooks test; nothing has happened"
+    return Alert(
+        id=alert_id,
+        event="test.ended" if ends else "test",
+        severity=Severity.INFO,
+        environment="test",
+        at=now,
+        data={"environment": "test", "hook": hook, "message": said},
+    )
+
+
+def _finding(event: str, now: datetime, number: int = 0) -> Alert:
+    rule = _RULES[number]
+    violation = example_of(rule)
+    assert violation is not None
+    token, observation = ordinary_token(), ordinary_observation()
+    data: dict[str, Any] = {
+        "key": f"{_ENVIRONMENT}/{observation.label}/{rule.id}",
+        "environment": _ENVIRONMENT,
+        "token": observation.label,
+        "token_name": token.name,
+        "owner": token.owner,
+        "rule": rule.id,
+        "title": rule.title,
+        "severity": violation.severity.value,
+        "transition": event.removeprefix("finding."),
+        "opened_at": iso(now - timedelta(days=12)) if event != "finding.opened" else iso(now),
+        "message": violation.message,
+        "evidence": violation.evidence,
+        "locations": [{"source": place.source, "place": place.place} for place in observation.locations],
+        "rationale": rule.rationale,
+        "remediation": rule.remediation,
+        "resolution": None,
+        "waiver": None,
+    }
+    return Alert(
+        id=f"00000000-0000-4000-8000-00000000000{number + 1}",
+        event=event,
+        severity=violation.severity,
+        environment=_ENVIRONMENT,
+        at=now,
+        data=data,
+    )
+
+
+def _operational(event: str, now: datetime, message: str, **more: Any) -> Alert:
+    return Alert(
+        id="00000000-0000-4000-8000-000000000009",
+        event=event,
+        severity=Severity.HIGH,
+        environment=_ENVIRONMENT,
+        at=now,
+        data={"environment": _ENVIRONMENT, "message": message, **more},
+    )
