@@ -322,14 +322,30 @@ def report(
         Path | None, typer.Option("--output", "-o", help="The file to write; standard output when absent or -.")
     ] = None,
     environment: Annotated[list[str] | None, typer.Option("--environment", "-e", help="Only this environment.")] = None,
+    framework: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only the controls of this framework, and the rules and findings that bear on them: owasp-nhi, "
+            "nist-800-53, iso-27001, pci-dss, cis, soc-2, nis2 or dora."
+        ),
+    ] = None,
     resolved_days: Annotated[
         int, typer.Option(min=0, max=36_500, help="Also list findings resolved within so many days.")
     ] = 30,
 ) -> None:
-    """Write a report of findings and of the coverage of sweeps."""
+    """Write a report of findings, of controls, and of the coverage of sweeps."""
     from auditor.cli import reporting
 
-    _finish(reporting.report(_session(), report_format, output, environment or [], resolved_days))
+    _finish(
+        reporting.report(
+            _session(),
+            report_format,
+            output,
+            environments=environment or [],
+            frameworks=framework or [],
+            resolved_days=resolved_days,
+        )
+    )
 
 
 @policy_app.command("explain")

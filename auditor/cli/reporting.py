@@ -12,12 +12,21 @@ from typing import BinaryIO
 from auditor.cli.session import Session, now, require_known, run_loop
 from auditor.cli.showing import console, writing
 from auditor.model.errors import ConfigError, Problem
+from auditor.policy.base import Framework
 from auditor.reports.base import Format
 from auditor.reports.reading import snapshot
 from auditor.reports.registry import formats
 
 
-def report(session: Session, wanted: str, output: Path | None, environments: Sequence[str], resolved_days: int) -> int:
+def report(
+    session: Session,
+    wanted: str,
+    output: Path | None,
+    *,
+    environments: Sequence[str],
+    frameworks: Sequence[str],
+    resolved_days: int,
+) -> int:
     """Write a report; an existing file is replaced only by a whole one."""
     known = formats()
     if wanted not in known:
@@ -26,18 +35,46 @@ def report(session: Session, wanted: str, output: Path | None, environments: Seq
         raise ConfigError(Problem("--format", f'unknown format "{wanted}"; {hint}'))
     if known[wanted].is_binary and (output is None or str(output) == "-") and sys.stdout.isatty():
         raise ConfigError(Problem("--output", f"{wanted} is not text, which a terminal cannot show; name a file"))
-    run_loop(_write(session, known[wanted], output, environments, resolved_days))
+    chosen = [_framework(name) for name in frameworks]
+    run_loop(
+        _write(
+            session,
+            known[wanted],
+            output,
+            environments=environments,
+            frameworks=chosen,
+            resolved_days=resolved_days,
+        )
+    )
     return 0
 
 
+def _framework(name: str) -> Framework:
+    """Return the framework of that name, the long one or the short one; raises ``ConfigError`` where there is none."""
+    for framework in Framework:
+        if name.casefold() in (framework.slug, framework.value.casefold()):
+            return framework
+    known = ", ".join(framework.slug for framework in Framework)
+    raise ConfigError(Problem("--framework", f'unknown framework "{name}"; known are {known}'))
+
+
 async def _write(
-    session: Session, wanted: Format, output: Path | None, environments: Sequence[str], resolved_days: int
+    session: Session,
+    wanted: Format,
+    output: Path | None,
+    *,
+    environments: Sequence[str],
+    frameworks: Sequence[Framework],
+    resolved_days: int,
 ) -> None:
     config = session.load()
     require_known(config, environments, "--environment")
     async with (
         session.database(config) as pool,
-        snapshot(pool, now=now(), resolved_days=resolved_days, environments=environments) as (data, findings),
+        snapshot(pool, now=now(), resolved_days=resolved_days, environments=environments, frameworks=frameworks) as (
+            data,
+            findings,
+        ),
     ):
         with destination(output) as out:
             await wanted.write(data, findings, out)

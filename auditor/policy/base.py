@@ -40,6 +40,11 @@ class Framework(StrEnum):
     NIS2 = "NIS2"
     DORA = "DORA"
 
+    @property
+    def slug(self) -> str:
+        """Its name on the command line: ``nist-800-53``."""
+        return self.name.lower().replace("_", "-")
+
 
 Controls = Mapping[Framework, tuple[str, ...]]
 """Framework → ids of its controls, as that framework writes them."""

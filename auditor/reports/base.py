@@ -10,7 +10,7 @@ import msgspec
 
 from auditor.model.finding import Finding, Severity
 from auditor.model.sweep import RuleState, SweepSummary
-from auditor.policy.base import Rule
+from auditor.policy.base import Framework, Rule
 from auditor.policy.forecast import Forecast
 from auditor.policy.revocation import Judgement
 
@@ -25,7 +25,11 @@ class RulePosture(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     """Why it is not assessed."""
     open_findings: int
-    """Findings of this rule that are open in this environment, whatever the state is now."""
+    """Findings of this rule that are open in this environment and that no waiver covers, whatever the state is now."""
+    open_by_severity: Mapping[Severity, int] = {}
+    """The same by severity; a severity may be absent for none."""
+    waived_by_severity: Mapping[Severity, int] = {}
+    """Open findings that a waiver covers."""
 
 
 class EnvironmentPosture(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +104,8 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """On every stored token."""
     written: Mapping[str, Rule] = {}
     """Rules that the applied policies write, by id, beside those of the catalogue."""
+    frameworks: Sequence[Framework] = tuple(Framework)
+    """Whose controls it speaks of; unless all, its rules and findings are only of rules that serve one of them."""
 
 
 Findings = Callable[[], AsyncGenerator[Sequence[Finding], None]]

@@ -7,6 +7,7 @@ import msgspec
 
 from auditor.outside_text import redacted
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData, as_text
+from auditor.reports.controls import JUDGEMENT, as_told, assessments
 from auditor.reports.expiry import as_document
 from auditor.reports.sentences import open_totals, waived_totals
 
@@ -34,6 +35,7 @@ class Json:
             "waived_by_severity": waived_totals(data.environments),
             "environments": [_environment(environment) for environment in data.environments],
             "rules": data.rules,
+            "controls": {"judgement": JUDGEMENT, "frameworks": [as_told(one) for one in assessments(data)]},
             "forecasts": [as_document(forecast) for forecast in data.forecasts],
         }
         with as_text(out) as text:

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from auditor import __version__
-from auditor.policy.base import Rule
+from auditor.model.sweep import RuleStanding, RuleState
+from auditor.policy.base import Framework, Rule
 from auditor.policy.forecast import Staggering
 from auditor.policy.registry import rules
 from auditor.policy.scope_catalogue import SCOPES
@@ -22,30 +23,39 @@ from auditor.store.findings import Counts, Filter
 from auditor.store.posture import EnvironmentState
 
 _NOTHING = Counts({}, {}, 0, 0)
+_NOT_APPLIED = RuleStanding(RuleState.NOT_ASSESSED, "the last sweep did not apply it")
 
 
 @asynccontextmanager
 async def snapshot(
-    pool: Pool, *, now: datetime, resolved_days: int, environments: Sequence[str] = ()
+    pool: Pool,
+    *,
+    now: datetime,
+    resolved_days: int,
+    environments: Sequence[str] = (),
+    frameworks: Sequence[Framework] = (),
 ) -> AsyncIterator[tuple[ReportData, Findings]]:
     """Read what a report says and offer its findings as a stream, all of one instant, for the length of the block.
 
-    ``environments`` narrows the report; empty means every environment that was ever swept.
+    ``environments`` narrows the report; empty means every environment that was ever swept. ``frameworks`` narrows it to
+    the rules that serve one of them, and to their findings; empty means every framework, and every rule.
     """
     since = now - timedelta(days=resolved_days)
-    wanted = Filter(environments=tuple(environments), resolved_since=since)
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         states = [
             state for state in await posture.environments(connection) if not environments or state.name in environments
         ]
-        counted = await findings.counts(connection, since)
+        written = _written_in(states)
+        catalogue = {**rules(), **written}
+        serving = tuple(rule.id for rule in catalogue.values() if any(rule.controls.get(one) for one in frameworks))
+        wanted = Filter(environments=tuple(environments), resolved_since=since, rules=serving)
+        counted = await findings.counts(connection, since, rules=serving)
         unknown = await posture.unknown_scopes(connection, SCOPES)
         latest = max(
             (state for state in states if state.last_finished),
             key=lambda state: state.last_finished.id if state.last_finished else 0,
             default=None,
         )
-        written = _written_in(states)
         data = ReportData(
             made_at=now,
             version=__version__,
@@ -55,8 +65,10 @@ async def snapshot(
             rules=[
                 rule
                 for state in states
-                for rule in _rules(state, counted.get(state.name, _NOTHING), {**rules(), **written})
+                for rule in _rules(state, counted.get(state.name, _NOTHING), catalogue)
+                if not serving or rule.rule_id in serving
             ],
+            frameworks=[one for one in Framework if one in frameworks] or tuple(Framework),
             written=written,
             policy_name=latest.policy_name if latest else "",
             policy_digest=latest.last_finished.policy_digest if latest and latest.last_finished else "",
@@ -96,6 +108,7 @@ def _written_in(states: Sequence[EnvironmentState]) -> Mapping[str, Rule]:
 
 
 def _rules(state: EnvironmentState, counts: Counts, catalogue: Mapping[str, Rule]) -> Sequence[RulePosture]:
+    spoken = [*counts.open_by_rule, *counts.waived_by_rule]
     return [
         RulePosture(
             environment=state.name,
@@ -103,7 +116,9 @@ def _rules(state: EnvironmentState, counts: Counts, catalogue: Mapping[str, Rule
             title=catalogue[rule_id].title if rule_id in catalogue else rule_id,
             state=standing.state,
             reason=standing.reason,
-            open_findings=counts.open_by_rule.get(rule_id, 0),
+            open_findings=sum(counts.open_by_rule.get(rule_id, {}).values()),
+            open_by_severity=counts.open_by_rule.get(rule_id, {}),
+            waived_by_severity=counts.waived_by_rule.get(rule_id, {}),
         )
-        for rule_id, standing in sorted(state.rules.items())
+        for rule_id, standing in sorted({**dict.fromkeys(spoken, _NOT_APPLIED), **state.rules}.items())
     ]

@@ -373,46 +373,71 @@ async def happened(connection: Connection, swept: Sequence[int]) -> Sequence[Hap
 class Counts(msgspec.Struct, frozen=True):
     """Findings of one environment, counted."""
 
-    open_by_severity: Mapping[Severity, int]
-    """Without the waived ones, as are the next two."""
-    open_by_rule: Mapping[str, int]
-    tokens_with_findings: int
-    resolved_recently: int
-    waived_by_severity: Mapping[Severity, int] = {}
+    open_by_rule: Mapping[str, Mapping[Severity, int]]
+    """Open findings by rule and severity, without the waived ones; those without any are left out."""
+    waived_by_rule: Mapping[str, Mapping[Severity, int]]
     """Open ones that a waiver mutes."""
+    tokens_with_findings: int
+    """Tokens with open findings that are not waived."""
+    resolved_recently: int
+
+    @property
+    def open_by_severity(self) -> Mapping[Severity, int]:
+        """Open findings by severity, without the waived ones; those without any are left out."""
+        return _by_severity(self.open_by_rule)
+
+    @property
+    def waived_by_severity(self) -> Mapping[Severity, int]:
+        """The same of those that a waiver mutes."""
+        return _by_severity(self.waived_by_rule)
 
 
-async def counts(connection: Connection, resolved_since: datetime) -> Mapping[str, Counts]:
-    """Count every swept environment's findings, those resolved from an instant on among them."""
-    by_rule: dict[str, dict[str, int]] = {}
+def _by_severity(by_rule: Mapping[str, Mapping[Severity, int]]) -> Mapping[Severity, int]:
+    total: dict[Severity, int] = {}
+    for counts in by_rule.values():
+        for severity, count in counts.items():
+            total[severity] = total.get(severity, 0) + count
+    return total
+
+
+async def counts(
+    connection: Connection, resolved_since: datetime, *, rules: Sequence[str] = ()
+) -> Mapping[str, Counts]:
+    """Count every swept environment's findings, those resolved from an instant on among them.
+
+    ``rules`` narrows them to these rules; empty means all.
+    """
+    by_rule: dict[tuple[str, bool], dict[str, dict[Severity, int]]] = {}
     for row in await connection.fetch(
         """
-        select environment.name, f.rule_id, count(*) as findings
+        select environment.name, f.waiver is not null as is_waived, f.rule_id, f.severity, count(*) as findings
         from finding f join environment on environment.id = f.environment_id
-        where f.status = 'open' and f.waiver is null group by 1, 2
-        """
+        where f.status = 'open' and (cardinality($1::text[]) = 0 or f.rule_id = any ($1)) group by 1, 2, 3, 4
+        """,
+        rules,
     ):
-        by_rule.setdefault(row["name"], {})[row["rule_id"]] = row["findings"]
-    by_severity = await count_open(connection)
-    waived = await count_waived(connection)
+        here = by_rule.setdefault((row["name"], row["is_waived"]), {})
+        here.setdefault(row["rule_id"], {})[Severity(row["severity"])] = row["findings"]
     return {
         row["name"]: Counts(
-            by_severity.get(row["name"], {}),
-            by_rule.get(row["name"], {}),
+            by_rule.get((row["name"], False), {}),
+            by_rule.get((row["name"], True), {}),
             row["with_findings"],
             row["resolved"],
-            waived.get(row["name"], {}),
         )
         for row in await connection.fetch(
             """
             select e.name,
                 (select count(distinct f.token_id) from finding f
-                 where f.status = 'open' and f.waiver is null and f.environment_id = e.id) as with_findings,
+                 where f.status = 'open' and f.waiver is null and f.environment_id = e.id
+                    and (cardinality($2::text[]) = 0 or f.rule_id = any ($2))) as with_findings,
                 (select count(*) from finding f
-                 where f.status = 'resolved' and f.resolved_at >= $1 and f.environment_id = e.id) as resolved
+                 where f.status = 'resolved' and f.resolved_at >= $1 and f.environment_id = e.id
+                    and (cardinality($2::text[]) = 0 or f.rule_id = any ($2))) as resolved
             from environment e
             """,
             resolved_since,
+            rules,
         )
     }
 

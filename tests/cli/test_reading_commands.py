@@ -195,6 +195,25 @@ def test_report_of_one_environment_holds_no_other(swept: Site) -> None:
     assert {finding["environment"] for finding in document["findings"]} == {"staging"}
 
 
+def test_report_on_one_framework_holds_only_what_bears_on_it(swept: Site) -> None:
+    whole = swept.run("report", "-f", "json").json()
+    document = swept.run("report", "-f", "json", "--framework", "cis", "--framework", "OWASP NHI Top 10 2025").json()
+    assert [one["framework"] for one in document["controls"]["frameworks"]] == ["OWASP NHI Top 10 2025", "CIS v8.1"]
+    serving = {rule for one in document["controls"]["frameworks"] for each in one["controls"] for rule in each["rules"]}
+    assert {rule["rule_id"] for rule in document["rules"]} == serving
+    assert {rule["rule_id"] for rule in whole["rules"]} > serving
+    only_cis = swept.run("report", "-f", "json", "--framework", "cis").json()
+    assert {finding["rule_id"] for finding in whole["findings"]} >= {"DT-SCP-01", "DT-EXP-01"}
+    assert "DT-EXP-01" not in {finding["rule_id"] for finding in only_cis["findings"]}
+    assert sum(only_cis["open_by_severity"].values()) == only_cis["findings_count"] < whole["findings_count"]
+
+
+def test_unknown_framework_exits_with_2_and_those_that_are_known(swept: Site) -> None:
+    done = swept.run("report", "--framework", "hipaa")
+    known = "owasp-nhi, nist-800-53, iso-27001, pci-dss, cis, soc-2, nis2, dora"
+    assert (done.exit_code, done.complaints) == (2, [f'--framework: unknown framework "hipaa"; known are {known}'])
+
+
 def test_unknown_format_exits_with_2_and_the_nearest(swept: Site) -> None:
     done = swept.run("report", "--format", "jsno")
     assert (done.exit_code, done.complaints) == (2, ['--format: unknown format "jsno"; did you mean "json"?'])

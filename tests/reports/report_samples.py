@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from auditor.model.finding import Finding, Resolution, Severity
 from auditor.model.sweep import RuleState, SweepStatus, SweepSummary
 from auditor.model.token import Location
@@ -304,7 +306,11 @@ def environment(name: str = "production", **changes: Any) -> EnvironmentPosture:
 
 def report(*environments: EnvironmentPosture, findings: Iterable[Finding] = (), **changes: Any) -> ReportData:
     """A report on these environments in which every rule of the catalogue is assessed."""
-    opened = Counter((one.rule_id, one.environment) for one in findings if one.status == "open")
+    opened: dict[tuple[str, str, bool], Counter[Severity]] = {}
+    for one in findings:
+        if one.status == "open":
+            key = (one.rule_id, one.environment, one.waiver is not None)
+            opened.setdefault(key, Counter())[one.severity] += 1
     fields: dict[str, Any] = {
         "made_at": NOW,
         "version": "0.1.0",
@@ -314,7 +320,9 @@ def report(*environments: EnvironmentPosture, findings: Iterable[Finding] = (), 
                 rule_id=rule.id,
                 title=rule.title,
                 state=RuleState.ASSESSED,
-                open_findings=opened[rule.id, one.name],
+                open_findings=opened.get((rule.id, one.name, False), Counter()).total(),
+                open_by_severity=opened.get((rule.id, one.name, False), {}),
+                waived_by_severity=opened.get((rule.id, one.name, True), {}),
             )
             for rule in rules().values()
             for one in environments
@@ -524,11 +532,4 @@ def _as_it_stands(posture: RulePosture) -> RulePosture:
     state = RuleState.NOT_ASSESSED if reason else RuleState.ASSESSED
     if posture.rule_id == "DT-ENV-02":
         state = RuleState.DISABLED
-    return RulePosture(
-        environment=posture.environment,
-        rule_id=posture.rule_id,
-        title=posture.title,
-        state=state,
-        reason=reason,
-        open_findings=posture.open_findings,
-    )
+    return msgspec.structs.replace(posture, state=state, reason=reason)

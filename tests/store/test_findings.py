@@ -143,9 +143,11 @@ async def test_counts_are_of_environments_severities_rules_and_tokens(connection
     await sweep(connection, 1, environment="quiet")
     assert await findings.count_open(connection) == {"prod": {Severity.HIGH: 2}}
     counts = await findings.counts(connection, NOW + HOUR)
-    assert counts["prod"] == findings.Counts({Severity.HIGH: 2}, {"R-B": 2}, 2, 1)
+    assert counts["prod"] == findings.Counts({"R-B": {Severity.HIGH: 2}}, {}, 2, 1)
+    assert counts["prod"].open_by_severity == {Severity.HIGH: 2}
     assert counts["quiet"] == findings.Counts({}, {}, 0, 0)
     assert (await findings.counts(connection, NOW + 2 * HOUR))["prod"].resolved_recently == 0
+    assert (await findings.counts(connection, NOW + HOUR, rules=["R-A"]))["prod"] == findings.Counts({}, {}, 0, 1)
 
 
 async def test_what_sweeps_did_is_read_worst_first(connection: Connection) -> None:

@@ -116,7 +116,7 @@ async def test_finding_of_a_subject_is_listed_counted_and_alerted(connection: Co
     ]
     assert await findings.count_open(connection) == {"prod": {Severity.HIGH: 2, Severity.LOW: 1}}
     counts = (await findings.counts(connection, NOW))["prod"]
-    assert (counts.open_by_rule, counts.tokens_with_findings) == ({"DT-INV-01": 3}, 1)
+    assert (counts.open_by_rule, counts.tokens_with_findings) == ({"DT-INV-01": {Severity.HIGH: 2, Severity.LOW: 1}}, 1)
     happened = await findings.happened(connection, [1])
     assert [(one.label, one.owner) for one in happened] == [
         ("environment", "ann"),
