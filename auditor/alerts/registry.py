@@ -4,10 +4,18 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 
-from auditor.alerts import command, webhook
+from auditor.alerts import alertmanager, command, opsgenie, pagerduty, slack, teams, webhook
 from auditor.alerts.base import HookKind
 
-SHIPPED: tuple[HookKind, ...] = (webhook.KIND, command.KIND)
+SHIPPED: tuple[HookKind, ...] = (
+    webhook.KIND,
+    command.KIND,
+    slack.KIND,
+    teams.KIND,
+    pagerduty.KIND,
+    opsgenie.KIND,
+    alertmanager.KIND,
+)
 
 
 @cache

@@ -23,7 +23,13 @@ from auditor.sources.base import SourceKind
 from auditor.sources.registry import SHIPPED as SOURCES
 from tests.config.shipped import CONFIG, with_every_setting
 
-EXAMPLES = {("DirectorySettings", "files"), ("ScheduleSettings", "environments"), ("CommandSettings", "min_severity")}
+EXAMPLES = {
+    ("DirectorySettings", "files"),
+    ("ScheduleSettings", "environments"),
+    ("CommandSettings", "min_severity"),
+    ("PagerDutySettings", "min_severity"),
+    ("OpsgenieSettings", "min_severity"),
+}
 """Keys that the file shows with a value other than their default."""
 
 

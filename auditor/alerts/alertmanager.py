@@ -1,0 +1,144 @@
+"""Hook ``alertmanager``: an alert in a Prometheus Alertmanager for each finding, which fires until the finding ends.
+
+Contract: the OpenAPI of Alertmanager's API v2, ``POST /api/v2/alerts``, and *Sending alerts* of prometheus.io. An alert
+is the set of its labels. It fires from ``startsAt`` to ``endsAt``, and what is sent of it later counts; one without
+``endsAt`` would end by itself after ``resolve_timeout``, so that each finding says how long it may fire, which is
+``firing_days`` from its last alert. Severity is a label, for routes; a finding that
+changed it ends under those that it had before.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated, Any, Final, Self
+
+import msgspec
+from pydantic import Field, StringConstraints, model_validator
+from yarl import URL
+
+from auditor.alerts.base import Hook, HookKind, Surroundings
+from auditor.alerts.http import Answer, Sender, UrlSettings
+from auditor.alerts.standing import ends, key_of
+from auditor.alerts.views import alert_view
+from auditor.alerts.wording import AlertWordedSettings, Wording
+from auditor.credentials.reference import SecretReference
+from auditor.model.finding import Alert, Severity
+from auditor.model.message import Message
+from auditor.model.secret import Secret
+
+_KEY_LIMIT: Final = 512
+_OWN_LABELS: Final = frozenset({"alertname", "severity", "environment", "rule", "token", "key"})
+_SEVERITIES: Final = frozenset(severity.value for severity in Severity)
+_HINTS: Final[Mapping[int, str]] = {
+    HTTPStatus.UNAUTHORIZED: "; does it want a token?",
+    HTTPStatus.FORBIDDEN: "; does it want another token?",
+    HTTPStatus.NOT_FOUND: "; is url where Alertmanager is, without /api/v2?",
+}
+
+LabelName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+"""What Prometheus takes for a label's name in every version."""
+
+
+class AlertmanagerSettings(AlertWordedSettings, UrlSettings):
+    """A ``[hooks.NAME]`` table with ``type = "alertmanager"``."""
+
+    url: str
+    """Where Alertmanager is, ``https://alertmanager.example.com``, with its route prefix and without ``/api/v2``."""
+    token: SecretReference | None = None
+    """A bearer token, where what stands before Alertmanager wants one."""
+    labels: dict[LabelName, str] = Field(default={})
+    """Labels of every alert beside ``alertname`` (``Auditor`` and the rule), ``severity``, ``environment``, ``rule``,
+    ``token`` and ``key``, for the routes of Alertmanager."""
+    firing_days: float = Field(default=30, gt=0, le=3_660)
+    """For so long after its last alert a finding fires that neither ends nor is heard of again."""
+
+    @model_validator(mode="after")
+    def _leaves_own_labels(self) -> Self:
+        taken = sorted(_OWN_LABELS & self.labels.keys())
+        if taken:
+            raise ValueError(f"labels must not set {', '.join(taken)}: auditor does")
+        return self
+
+
+class Alertmanager:
+    """One Alertmanager."""
+
+    def __init__(
+        self, name: str, settings: AlertmanagerSettings, token: Secret | None, wording: Wording, sender: Sender
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._url = URL(settings.url) / "api/v2/alerts"
+        self._token = token
+        self._wording = wording
+        self._sender = sender
+
+    async def deliver(self, message: Message, now: datetime) -> str:
+        """Send the alert as it stands since; Alertmanager itself tells a repetition by its labels."""
+        headers = {"Authorization": f"Bearer {self._token.reveal()}"} if self._token else None
+        body = msgspec.json.encode(self._alerts(message))
+        return str(await self._sender.post(self._url, body, now, headers=headers, hints=_HINTS, quote=_reason))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._sender.close()
+
+    def _alerts(self, message: Message) -> list[dict[str, Any]]:
+        (alert,) = message.alerts
+        words = self._wording.words(message)
+        view = alert_view(alert)
+        at = alert.at.astimezone(UTC)
+        starts_at = min(view.since or at, at)
+        annotations = {
+            "summary": words.subject,
+            "description": words.body.plain(),
+            "owner": view.owner,
+            "token_name": view.token_name,
+            "alert_id": alert.id,
+        }
+        until = at if ends(alert) else at + timedelta(days=self._settings.firing_days)
+        return [
+            {
+                "labels": self._labels(alert, severity),
+                "annotations": {name: value for name, value in annotations.items() if value},
+                "startsAt": starts_at,
+                "endsAt": until if severity == alert.severity else at,
+            }
+            for severity in (alert.severity.value, *_earlier_severities(alert))
+        ]
+
+    def _labels(self, alert: Alert, severity: str) -> dict[str, str]:
+        view = alert_view(alert)
+        labels = {
+            "alertname": f"Auditor {view.rule}" if view.rule else f"Auditor {alert.event.removesuffix('.ended')}",
+            "severity": severity,
+            "environment": view.environment,
+            "rule": view.rule,
+            "token": view.token,
+            "key": key_of(alert, _KEY_LIMIT),
+        }
+        return self._settings.labels | {name: value for name, value in labels.items() if value}
+
+
+def _earlier_severities(alert: Alert) -> list[str]:
+    """Return the other severities that a finding has had, as far as its alert says."""
+    severities = alert.data.get("severities")
+    had = _SEVERITIES.intersection(severities) if isinstance(severities, list) else frozenset()
+    return sorted(had - {alert.severity.value})
+
+
+def _reason(answer: Answer) -> str:
+    """Return what Alertmanager says of alerts that it refuses: a JSON text."""
+    try:
+        return msgspec.json.decode(answer.body, type=str)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+
+
+async def _open(name: str, settings: AlertmanagerSettings, surroundings: Surroundings) -> Hook:
+    resolver = surroundings.resolver
+    token = None if settings.token is None else await resolver.resolve(settings.token, f"hooks.{name}.token")
+    return Alertmanager(name, settings, token, surroundings.wording, await Sender.open(name, settings, resolver))
+
+
+KIND: Final = HookKind(name="alertmanager", settings=AlertmanagerSettings, open=_open, takes_digests=False)
