@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -222,8 +222,15 @@ def site(directory: Path, database_url: str) -> Iterator[Site]:
 @contextmanager
 def served(worlds: Mapping[str, World]) -> Iterator[tuple[Simulator, Callable[[Callable[[], object]], None]]]:
     """Serve worlds from a thread with a loop of its own; yields the simulator and a way to act in that thread."""
+    with in_thread(serve(worlds)) as (simulator, act):
+        yield simulator, act
+
+
+@contextmanager
+def in_thread(opened: AbstractAsyncContextManager[T]) -> Iterator[tuple[T, Callable[[Callable[[], object]], None]]]:
+    """Keep something open in a thread with a loop of its own; yields it and a way to act in that thread."""
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="simulator")
+    thread = threading.Thread(target=loop.run_forever, name="server")
     thread.start()
 
     def wait_for(work: Any) -> Any:
@@ -232,13 +239,12 @@ def served(worlds: Mapping[str, World]) -> Iterator[tuple[Simulator, Callable[[C
     async def act(function: Callable[[], object]) -> None:
         function()
 
-    serving = serve(worlds)
     try:
-        simulator = wait_for(serving.__aenter__())
+        value = wait_for(opened.__aenter__())
         try:
-            yield simulator, lambda function: wait_for(act(function))
+            yield value, lambda function: wait_for(act(function))
         finally:
-            wait_for(serving.__aexit__(None, None, None))
+            wait_for(opened.__aexit__(None, None, None))
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

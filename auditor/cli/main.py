@@ -35,6 +35,8 @@ waivers_app = typer.Typer(help="List waivers, or withdraw one.")
 app.add_typer(findings_app, name="findings")
 app.add_typer(waivers_app, name="waivers")
 app.add_typer(policy_app, name="policy")
+hooks_app = typer.Typer(help="List hooks, send a test through one, or preview what it says.", no_args_is_help=True)
+app.add_typer(hooks_app, name="hooks")
 
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -60,6 +62,15 @@ class VerdictName(StrEnum):
     DO_NOT_REVOKE = "do_not_revoke"
     GONE = "gone"
     UNKNOWN = "unknown"
+
+
+class FormName(StrEnum):
+    """Ways to show text as the command line takes them."""
+
+    TEXT = "text"
+    HTML = "html"
+    MARKDOWN = "markdown"
+    SLACK = "slack"
 
 
 class _Options:
@@ -383,6 +394,44 @@ def diff_policy(
         draft, instead_of, as_of or [], environment or [], limit=None if everything else limit
     )
     _finish(back_testing.diff(_session(), question, as_json=as_json))
+
+
+@hooks_app.command("list")
+def list_hooks(as_json: Json = False) -> None:
+    """List the configured hooks."""
+    from auditor.cli import hooking
+
+    _finish(hooking.list_hooks(_session(), as_json=as_json))
+
+
+@hooks_app.command("test")
+def try_hook(
+    hook: Annotated[str, typer.Argument(help="The hook's name.")],
+    leave_open: Annotated[
+        bool,
+        typer.Option(
+            "--leave-open", help="Do not resolve the test in PagerDuty and the like, so that you see it ring."
+        ),
+    ] = False,
+) -> None:
+    """Send a marked test through a hook, as alerts go; exit with 3 when it is not taken."""
+    from auditor.cli import hooking
+
+    _finish(hooking.try_out(_session(), hook, leave_open=leave_open))
+
+
+@hooks_app.command("preview")
+def preview_hook(
+    hook: Annotated[str, typer.Argument(help="The hook's name.")],
+    event: Annotated[
+        str, typer.Option(help="finding.opened, finding.resolved, sweep.failed …, or digest.")
+    ] = "finding.opened",
+    form: Annotated[FormName, typer.Option("--as", help="How to show it.")] = FormName.TEXT,
+) -> None:
+    """Show what a hook would say of a sample, by its templates; nothing is sent."""
+    from auditor.cli import hooking
+
+    _finish(hooking.preview(_session(), hook, event=event, form=hooking.Form(form.value)))
 
 
 @tokens_app.command("import")
