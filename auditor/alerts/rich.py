@@ -4,13 +4,14 @@ A template's output says where form begins and ends by control characters, which
 (``outside_text.visible``). So nothing is escaped before it is known for whom, and nothing is forgotten.
 """
 
-import html
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Final
+
+from auditor.alerts.blocks import Block, Line, Run, Shape, Style, plain
+from auditor.alerts.forms import html_of, markdown_of, slack_of
 
 _STRONG: Final = "\x01"
 _CODE: Final = "\x02"
@@ -23,50 +24,7 @@ _SPAN: Final = re.compile("([\x01-\x03])([^\x01-\x06]*)(?:\x04([^\x01-\x06]*))?\
 _ITEM: Final = "- "
 _SHORTENED: Final = "…"
 
-_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&:@])")
-_GRAVE: Final = "\N{MODIFIER LETTER GRAVE ACCENT}"
-_SLACK_FORM: Final = str.maketrans({"*": "\N{ASTERISK OPERATOR}", "~": "\N{TILDE OPERATOR}", "`": _GRAVE})
-"""Look-alikes of what Slack takes for form and has no escape for."""
-_SLACK_EDGE: Final = re.compile(r"(?<!\w)_|_(?!\w)")
-
-
-class Style(StrEnum):
-    """How a run of text stands out."""
-
-    PLAIN = "plain"
-    STRONG = "strong"
-    CODE = "code"
-    LINK = "link"
-
-
 _STYLES: Final = {_STRONG: Style.STRONG, _CODE: Style.CODE, _LINK: Style.LINK}
-
-
-class Run(NamedTuple):
-    """Text of one style, without a line break."""
-
-    text: str
-    style: Style = Style.PLAIN
-    url: str = ""
-    """Where a link leads."""
-
-
-Line = tuple[Run, ...]
-
-
-class Shape(StrEnum):
-    """What a block is."""
-
-    HEADING = "heading"
-    PARAGRAPH = "paragraph"
-    LIST = "list"
-
-
-class Block(NamedTuple):
-    """Lines that belong together; an item of a list is a line."""
-
-    shape: Shape
-    lines: tuple[Line, ...]
 
 
 def strong(value: object) -> str:
@@ -113,21 +71,21 @@ class Rich:
         pieces: list[str] = []
         for block in self.blocks:
             mark = _ITEM if block.shape is Shape.LIST else ""
-            pieces.append("\n".join(mark + "".join(map(_plain, line)) for line in block.lines))
+            pieces.append("\n".join(mark + "".join(map(plain, line)) for line in block.lines))
             pieces.append("\n" if block.shape is Shape.HEADING else "\n\n")
         return "".join(pieces[:-1])
 
     def html(self) -> str:
         """Return it as a fragment of HTML."""
-        return "\n".join(map(_html_block, self.blocks))
+        return "\n".join(map(html_of, self.blocks))
 
     def markdown(self) -> str:
-        """Return it in Markdown, as CommonMark has it."""
-        return "\n\n".join(map(_markdown_block, self.blocks))
+        """Return it in Markdown."""
+        return "\n\n".join(map(markdown_of, self.blocks))
 
     def slack(self) -> list[str]:
-        """Return it in Slack's ``mrkdwn``, block by block (docs.slack.dev, *Formatting message text*)."""
-        return [_slack_block(block) for block in self.blocks]
+        """Return it in Slack's ``mrkdwn``, block by block."""
+        return [slack_of(block) for block in self.blocks]
 
     def clipped(self, limit: int) -> "Rich":
         """Return as much of its beginning as is no longer than so many characters of plain text."""
@@ -139,7 +97,7 @@ class Rich:
             mark = len(_ITEM) if block.shape is Shape.LIST else 0
             for number, line in enumerate(block.lines):
                 begins = number == 0
-                length = mark + sum(len(_plain(run)) for run in line)
+                length = mark + sum(len(plain(run)) for run in line)
                 if length > left:
                     start = _start_of(line, left - mark)
                     return Rich(_shortened(_extended(kept, block.shape, start, begins=begins) if start else kept))
@@ -204,90 +162,11 @@ def _start_of(line: Line, length: int) -> Line:
     """Return the beginning of a line; a run that is code stands whole or not at all, for half of it helps nobody."""
     kept: list[Run] = []
     for run in line:
-        if len(_plain(run)) <= length:
+        if len(plain(run)) <= length:
             kept.append(run)
-            length -= len(_plain(run))
+            length -= len(plain(run))
             continue
         if length > 0 and run.style in {Style.PLAIN, Style.STRONG}:
             kept.append(run._replace(text=run.text[:length]))
         break
     return tuple(kept)
-
-
-def _plain(run: Run) -> str:
-    return f"{run.text} ({run.url})" if run.url and run.url != run.text else run.text
-
-
-def _written(lines: Iterable[Line], write: Callable[[Run], str]) -> list[str]:
-    return ["".join(map(write, line)) for line in lines]
-
-
-def _html_block(block: Block) -> str:
-    lines = _written(block.lines, _html)
-    if block.shape is Shape.HEADING:
-        return f"<h3>{lines[0]}</h3>"
-    if block.shape is Shape.LIST:
-        return f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
-    return f"<p>{'<br>'.join(lines)}</p>"
-
-
-def _html(run: Run) -> str:
-    text = html.escape(run.text)
-    match run.style:
-        case Style.STRONG:
-            return f"<strong>{text}</strong>"
-        case Style.CODE:
-            return f"<code>{text}</code>"
-        case Style.LINK:
-            return f'<a href="{html.escape(run.url)}">{text}</a>'
-    return text
-
-
-def _markdown_block(block: Block) -> str:
-    lines = _written(block.lines, _markdown)
-    if block.shape is Shape.HEADING:
-        return f"### {lines[0]}"
-    if block.shape is Shape.LIST:
-        return "\n".join(f"- {line}" for line in lines)
-    return "\\\n".join(line.lstrip() for line in lines)  # more spaces would make it code
-
-
-def _markdown(run: Run) -> str:
-    text = _MARKDOWN.sub(r"\\\1", run.text)
-    match run.style:
-        case Style.STRONG:
-            return f"**{text.strip()}**"
-        case Style.CODE:
-            fence = "`" * (max(map(len, re.findall("`+", run.text)), default=0) + 1)
-            pad = " " if "`" in run.text else ""
-            return f"{fence}{pad}{run.text}{pad}{fence}"
-        case Style.LINK:
-            return f"[{text}](<{run.url.replace('<', '%3C').replace('>', '%3E')}>)"
-    return text
-
-
-def _slack_block(block: Block) -> str:
-    lines = _written(block.lines, _slack)
-    if block.shape is Shape.HEADING:
-        return f"*{lines[0]}*"
-    return "\n".join(f"• {line}" if block.shape is Shape.LIST else line for line in lines)
-
-
-def _slack(run: Run) -> str:
-    match run.style:
-        case Style.CODE:
-            return f"`{escaped_for_slack(run.text.replace('`', _GRAVE))}`"
-        case Style.LINK:
-            return f"<{escaped_for_slack(run.url).replace('|', '%7C')}|{_slack_words(run.text)}>"
-        case Style.STRONG:
-            return f"*{_slack_words(run.text).strip()}*"
-    return _slack_words(run.text)
-
-
-def _slack_words(text: str) -> str:
-    return escaped_for_slack(_SLACK_EDGE.sub("\N{MODIFIER LETTER LOW MACRON}", text.translate(_SLACK_FORM)))
-
-
-def escaped_for_slack(text: str) -> str:
-    """Escape Slack's three control characters, without which no text can mention, link or command."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

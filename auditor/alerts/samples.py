@@ -62,7 +62,7 @@ def trial_alert(alert_id: str, hook: str, now: datetime, *, ends: bool = False) 
         severity=Severity.INFO,
         environment="test",
         at=now,
-        data={"environment": "test", "hook": hook, "message": said},
+        data={"environment": "test", "hook": hook, "title": f"Test of hook {hook}", "message": said},
     )
 
 

@@ -13,8 +13,8 @@ import msgspec
 from yarl import URL
 
 from auditor.alerts.base import Hook, HookKind, Surroundings
+from auditor.alerts.forms import escaped_for_slack
 from auditor.alerts.http import Answer, HttpSettings, Sender, secret_url
-from auditor.alerts.rich import escaped_for_slack
 from auditor.alerts.wording import WordedSettings, Wording, Words
 from auditor.credentials.reference import SecretReference
 from auditor.model.message import Message

@@ -17,8 +17,8 @@ import msgspec
 from yarl import URL
 
 from auditor.alerts.base import Hook, HookKind, Surroundings
+from auditor.alerts.blocks import Block, Line, Run, Shape, Style
 from auditor.alerts.http import Answer, HttpSettings, Sender, secret_url
-from auditor.alerts.rich import Block, Line, Run, Shape, Style
 from auditor.alerts.wording import WordedSettings, Wording, Words
 from auditor.credentials.reference import SecretReference
 from auditor.model.finding import Severity

@@ -13,8 +13,6 @@ from auditor.model.message import Message
 from auditor.outside_text import clipped, visible
 from auditor.redaction import redact
 
-WORST_FIRST: Final = tuple(sorted(Severity, key=lambda severity: severity.rank, reverse=True))
-
 _TEXT_LIMIT: Final = 2_000
 _DEPTH: Final = 20
 
@@ -32,6 +30,9 @@ _EVENTS: Final = {
     "finding.opened": _Event("new"),
     "finding.escalated": _Event("worse"),
     "finding.reopened": _Event("back"),
+    "finding.reminder": _Event("still open"),
+    "finding.unattended": _Event("nobody attends to it"),
+    "finding.flapping": _Event("back again and again"),
     "finding.resolved": _Event("resolved", is_good_news=True),
     "waiver.lapsing": _Event(
         "waiver about to end",
@@ -144,7 +145,7 @@ def alert_view(alert: Alert) -> AlertView:
         severity=alert.severity.value,
         environment=visible(alert.environment),
         at=alert.at,
-        since=_instant(data.get("opened_at")) if is_finding else None,
+        since=_instant(data.get("opened_at") or data.get("since")) if is_finding else None,
         title=_text(data.get("title")) or rule or spoken.capitalize(),
         rule=rule,
         token=_text(data.get("token")),
@@ -171,7 +172,8 @@ def digest_view(message: Message, most: int) -> DigestView:
     for view in shown:
         groups.setdefault((view.environment, view.owner), []).append(view)
     environments = tuple(dict.fromkeys(view.environment for view in shown))
-    counts = {severity.value: message.counts[severity] for severity in WORST_FIRST if message.counts.get(severity)}
+    worst_first = sorted(message.counts, key=lambda severity: -severity.rank)
+    counts = {severity.value: message.counts[severity] for severity in worst_first if message.counts[severity]}
     count = sum(counts.values())
     only = f" --environment {shlex.quote(environments[0])}" if len(environments) == 1 else ""
     return DigestView(

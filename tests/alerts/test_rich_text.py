@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from auditor.alerts.rich import Block, Rich, Run, Shape, Style, code, heading, link, one_line, strong
+from auditor.alerts.blocks import Block, Run, Shape, Style
+from auditor.alerts.rich import Rich, code, heading, link, one_line, strong
 from auditor.outside_text import visible
 
 SAMPLE = "\n".join(

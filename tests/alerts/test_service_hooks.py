@@ -21,17 +21,11 @@ HOSTILE = f"<!channel> &*_~`[x](http://evil.example)<script>\u202e\x00\x1b[2J\ud
 def hostile(size: int = 1) -> Alert:
     text = HOSTILE * size
     names = ("token_name", "owner", "title", "message", "rationale", "remediation", "rule", "token")
-    return replace(
-        alert(
-            **dict.fromkeys(names, text),
-            evidence={text: [text, {"deep": text}]},
-            locations=[{"source": text, "place": text}] * 9,
-        ),
-        data={
-            **alert(**dict.fromkeys(names, text), key=f"prod/{text}/DT").data,
-            "evidence": {text: [text]},
-            "locations": [{"source": text, "place": text}] * 9,
-        },
+    return alert(
+        **dict.fromkeys(names, text),
+        key=f"prod/{text}/DT",
+        evidence={text: [text, {"deep": text}]},
+        locations=[{"source": text, "place": text}] * 9,
     )
 
 
@@ -41,7 +35,7 @@ ALERTS = {
     "hostile": hostile(),
     "hostile and resolved": replace(hostile(), event="finding.resolved"),
     "huge": hostile(200),
-    "of each severity": alert(),
+    "short": alert(),
     "nothing but an event": Alert(id="2", event="x.y", severity=Severity.INFO, environment="prod", at=NOW, data={}),
 }
 every_service = pytest.mark.parametrize("name", CASES)
