@@ -3,11 +3,11 @@
 Contract: the OpenAPI of Alertmanager's API v2, ``POST /api/v2/alerts``, and *Sending alerts* of prometheus.io. An alert
 is the set of its labels. It fires from ``startsAt`` to ``endsAt``, and what is sent of it later counts; one without
 ``endsAt`` would end by itself after ``resolve_timeout``, so that each finding says how long it may fire, which is
-``firing_days`` from its last alert. Severity is a label, for routes; a finding that
-changed it ends under those that it had before.
+``firing_days`` from its last alert. Severity is a label, for routes: what a finding fired under before must end when it
+fires under another, so Alertmanager is asked (``GET /api/v2/alerts``) what it holds of the finding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Self
@@ -22,13 +22,16 @@ from auditor.alerts.standing import ends, key_of
 from auditor.alerts.views import alert_view
 from auditor.alerts.wording import AlertWordedSettings, Wording
 from auditor.credentials.reference import SecretReference
-from auditor.model.finding import Alert, Severity
+from auditor.model.finding import Alert
 from auditor.model.message import Message
 from auditor.model.secret import Secret
 
 _KEY_LIMIT: Final = 512
 _OWN_LABELS: Final = frozenset({"alertname", "severity", "environment", "rule", "token", "key"})
-_SEVERITIES: Final = frozenset(severity.value for severity in Severity)
+_FIRST: Final = "finding.opened"
+"""Before this event, Alertmanager cannot hold anything of the finding."""
+_DESCRIPTION_LIMIT: Final = 8_000
+_HELD_LIMIT: Final = 1_000_000
 _HINTS: Final[Mapping[int, str]] = {
     HTTPStatus.UNAUTHORIZED: "; does it want a token?",
     HTTPStatus.FORBIDDEN: "; does it want another token?",
@@ -45,7 +48,7 @@ class AlertmanagerSettings(AlertWordedSettings, UrlSettings):
     url: str
     """Where Alertmanager is, ``https://alertmanager.example.com``, with its route prefix and without ``/api/v2``."""
     token: SecretReference | None = None
-    """A bearer token, where what stands before Alertmanager wants one."""
+    """A bearer token, where what stands before Alertmanager wants one; it may send and read alerts."""
     labels: dict[LabelName, str] = Field(default={})
     """Labels of every alert beside ``alertname`` (``Auditor`` and the rule), ``severity``, ``environment``, ``rule``,
     ``token`` and ``key``, for the routes of Alertmanager."""
@@ -74,44 +77,67 @@ class Alertmanager:
         self._sender = sender
 
     async def deliver(self, message: Message, now: datetime) -> str:
-        """Send the alert as it stands since; Alertmanager itself tells a repetition by its labels."""
-        headers = {"Authorization": f"Bearer {self._token.reveal()}"} if self._token else None
-        body = msgspec.json.encode(self._alerts(message))
-        return str(await self._sender.post(self._url, body, now, headers=headers, hints=_HINTS, quote=_reason))
+        """Send how things stand since the alert; Alertmanager itself tells a repetition by its labels."""
+        (alert,) = message.alerts
+        sent = self._alert(message, alert)
+        held = [] if alert.event == _FIRST else await self._held(alert, now)
+        if ends(alert):
+            alerts = [_ended(one, alert) | {"annotations": sent["annotations"]} for one in held]
+        else:
+            alerts = [sent, *(_ended(one, alert) for one in held if one.labels != sent["labels"])]
+        if not alerts:
+            return "nothing fires"
+        body = msgspec.json.encode(alerts)
+        return str(await self._sender.post(self._url, body, now, headers=self._headers, hints=_HINTS, quote=_reason))
+
+    async def _held(self, alert: Alert, now: datetime) -> Sequence["_Held"]:
+        """Return what Alertmanager holds of what an alert is about."""
+        key = key_of(alert, _KEY_LIMIT)
+        matcher = key.replace("\\", "\\\\").replace('"', '\\"')
+        answer = await self._sender.get(
+            self._url % {"filter": f'key="{matcher}"'},
+            now,
+            limit=_HELD_LIMIT,
+            headers=self._headers,
+            hints=_HINTS,
+            quote=_reason,
+        )
+        try:
+            return msgspec.json.decode(answer.body, type=list[_Held])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._sender.failed(self._url, f"{answer}: its list of alerts cannot be read") from error
 
     async def close(self) -> None:
         """Close the connections."""
         await self._sender.close()
 
-    def _alerts(self, message: Message) -> list[dict[str, Any]]:
-        (alert,) = message.alerts
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token.reveal()}"} if self._token else {}
+
+    def _alert(self, message: Message, alert: Alert) -> dict[str, Any]:
         words = self._wording.words(message)
         view = alert_view(alert)
         at = alert.at.astimezone(UTC)
-        starts_at = min(view.since or at, at)
         annotations = {
             "summary": words.subject,
-            "description": words.body.plain(),
+            "description": words.body.clipped(_DESCRIPTION_LIMIT).plain(),
             "owner": view.owner,
             "token_name": view.token_name,
             "alert_id": alert.id,
         }
-        until = at if ends(alert) else at + timedelta(days=self._settings.firing_days)
-        return [
-            {
-                "labels": self._labels(alert, severity),
-                "annotations": {name: value for name, value in annotations.items() if value},
-                "startsAt": starts_at,
-                "endsAt": until if severity == alert.severity else at,
-            }
-            for severity in (alert.severity.value, *_earlier_severities(alert))
-        ]
+        return {
+            "labels": self._labels(alert),
+            "annotations": {name: value for name, value in annotations.items() if value},
+            "startsAt": min(view.since or at, at),
+            "endsAt": at + timedelta(days=self._settings.firing_days),
+        }
 
-    def _labels(self, alert: Alert, severity: str) -> dict[str, str]:
+    def _labels(self, alert: Alert) -> dict[str, str]:
         view = alert_view(alert)
         labels = {
             "alertname": f"Auditor {view.rule}" if view.rule else f"Auditor {alert.event.removesuffix('.ended')}",
-            "severity": severity,
+            "severity": view.severity,
             "environment": view.environment,
             "rule": view.rule,
             "token": view.token,
@@ -120,11 +146,23 @@ class Alertmanager:
         return self._settings.labels | {name: value for name, value in labels.items() if value}
 
 
-def _earlier_severities(alert: Alert) -> list[str]:
-    """Return the other severities that a finding has had, as far as its alert says."""
-    severities = alert.data.get("severities")
-    had = _SEVERITIES.intersection(severities) if isinstance(severities, list) else frozenset()
-    return sorted(had - {alert.severity.value})
+class _Held(msgspec.Struct, frozen=True, rename="camel"):
+    """An alert as Alertmanager holds it."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    starts_at: datetime
+
+
+def _ended(held: _Held, alert: Alert) -> dict[str, Any]:
+    """Return what ends an alert that Alertmanager holds, as of another about the same."""
+    at = alert.at.astimezone(UTC)
+    return {
+        "labels": held.labels,
+        "annotations": held.annotations,
+        "startsAt": min(held.starts_at, at),
+        "endsAt": at,
+    }
 
 
 def _reason(answer: Answer) -> str:

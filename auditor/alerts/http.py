@@ -22,7 +22,7 @@ from auditor.outbound import ProxyUrl, is_loopback, name_of, retry_after_seconds
 from auditor.redaction import redact
 
 ANSWER_LIMIT: Final = 65_536
-"""Bytes of an answer that are read at most."""
+"""Bytes of an answer to a POST that are read at most."""
 
 _REASON_LIMIT: Final = 300
 _REQUESTS_AT_ONCE: Final = 4
@@ -58,7 +58,7 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
-    """At most ``ANSWER_LIMIT`` bytes of it."""
+    """Up to a limit."""
 
     def __str__(self) -> str:
         return f"HTTP {self.status}"
@@ -112,11 +112,37 @@ class Sender:
         Raises ``DeliveryFailed`` otherwise, naming hook, host and status, with what ``hints`` say of a status and what
         ``quote`` makes of the answer, from which secrets are cut; ``now`` is what its ``Retry-After`` is counted from.
         """
+        return await self._send("POST", url, body, now, headers, hints or {}, quote, ANSWER_LIMIT)
+
+    async def get(
+        self,
+        url: URL,
+        now: datetime,
+        *,
+        limit: int,
+        headers: Mapping[str, str] | None = None,
+        hints: Mapping[int, str] | None = None,
+        quote: Callable[[Answer], str] = nothing_of,
+    ) -> Answer:
+        """GET what the other side knows, so many bytes at most; raises ``DeliveryFailed`` as ``post`` does."""
+        return await self._send("GET", url, None, now, headers, hints or {}, quote, limit)
+
+    async def _send(
+        self,
+        method: str,
+        url: URL,
+        body: bytes | None,
+        now: datetime,
+        headers: Mapping[str, str] | None,
+        hints: Mapping[int, str],
+        quote: Callable[[Answer], str],
+        limit: int,
+    ) -> Answer:
         try:
-            async with self._session.post(
-                url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
+            async with self._session.request(
+                method, url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
             ) as response:
-                answer = Answer(response.status, await _read(response))
+                answer = Answer(response.status, await _read(response, limit))
         except TimeoutError:
             raise self.failed(url, f"no answer within {self._seconds:g} s") from None
         except aiohttp.ClientConnectorCertificateError as error:
@@ -135,7 +161,7 @@ class Sender:
         said = _shown(quote(answer))
         raise self.failed(
             url,
-            f"HTTP {status}{f': {said}' if said else ''}{(hints or {}).get(status, '')}",
+            f"HTTP {status}{f': {said}' if said else ''}{hints.get(status, '')}",
             retry_after_seconds=retry_after_seconds(response.headers.get("Retry-After"), now),
         )
 
@@ -175,15 +201,15 @@ def secret_url(secret: Secret, settings: HttpSettings, place: str) -> URL:
         raise ConfigError(Problem(place, f"what it points to will not do: {error}")) from None
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """Read a short answer to its end, so that its connection can be used again; the status stands, however it ends."""
     body = b""
     with suppress(aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, TimeoutError):
         async for chunk in response.content.iter_chunked(8_192):
             body += chunk
-            if len(body) > ANSWER_LIMIT:
+            if len(body) > limit:
                 break
-    return body[:ANSWER_LIMIT]
+    return body[:limit]
 
 
 def _shown(text: str) -> str:

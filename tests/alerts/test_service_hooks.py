@@ -47,8 +47,9 @@ async def test_service_takes_every_alert(name: str) -> None:
     async with connected(name) as (hook, _service, receiver):
         for one in ALERTS.values():
             assert (await hook.deliver(Message.of_one(one), now())).startswith("HTTP 20")
-    assert len(receiver.requests) == len(ALERTS)
-    for _headers, body in receiver.requests:
+    bodies = [body for _headers, body in receiver.requests if body]  # beside what only asks
+    assert len(bodies) == len(ALERTS)
+    for body in bodies:
         assert TOKEN.encode() not in body
         assert TOKEN.removeprefix(PUBLIC_ID).encode() not in body
 
@@ -86,7 +87,7 @@ async def test_every_attempt_sends_the_same_body_with_the_message_id(name: str) 
     async with connected(name) as (hook, _service, receiver):
         await hook.deliver(message, NOW)
         await hook.deliver(message, NOW + timedelta(hours=5))
-    (_, first), (_, again) = receiver.requests
+    first, again = [body for _headers, body in receiver.requests if body]
     assert first == again
     assert message.id.encode() in first
 
