@@ -343,6 +343,17 @@ def report(
     resolved_days: Annotated[
         int, typer.Option(min=0, max=36_500, help="Also list findings resolved within so many days.")
     ] = 30,
+    as_of: Annotated[
+        str | None,
+        typer.Option(help="As everything stood at the end of a day, 2026-09-30, or at an instant, 2026-09-30T12:00Z."),
+    ] = None,
+    period: Annotated[
+        str | None,
+        typer.Option(
+            help="As of the end of 2026, 2026-Q3, 2026-07, 2026-W12, 2026-07-14 or 2026-07-14/2026-08-13, with what "
+            "was resolved then in place of --resolved-days."
+        ),
+    ] = None,
 ) -> None:
     """Write a report of findings, of controls, and of the coverage of sweeps."""
     from auditor.cli import reporting
@@ -355,6 +366,8 @@ def report(
             environments=environment or [],
             frameworks=framework or [],
             resolved_days=resolved_days,
+            as_of=as_of,
+            period=period,
         )
     )
 

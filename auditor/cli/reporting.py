@@ -5,15 +5,17 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from auditor.cli.session import Session, now, require_known, run_loop
 from auditor.cli.showing import console, writing
 from auditor.model.errors import ConfigError, Problem
 from auditor.policy.base import Framework
 from auditor.reports.base import Format
+from auditor.reports.period import Period, parse_instant, parse_period
 from auditor.reports.reading import snapshot
 from auditor.reports.registry import formats
 
@@ -26,6 +28,8 @@ def report(
     environments: Sequence[str],
     frameworks: Sequence[str],
     resolved_days: int,
+    as_of: str | None,
+    period: str | None,
 ) -> int:
     """Write a report; an existing file is replaced only by a whole one."""
     known = formats()
@@ -36,11 +40,15 @@ def report(
     if known[wanted].is_binary and (output is None or str(output) == "-") and sys.stdout.isatty():
         raise ConfigError(Problem("--output", f"{wanted} is not text, which a terminal cannot show; name a file"))
     chosen = [_framework(name) for name in frameworks]
+    at = now()
+    moment = when(at, as_of=as_of, period=period)
     run_loop(
         _write(
             session,
             known[wanted],
             output,
+            moment,
+            at=at,
             environments=environments,
             frameworks=chosen,
             resolved_days=resolved_days,
@@ -58,11 +66,40 @@ def _framework(name: str) -> Framework:
     raise ConfigError(Problem("--framework", f'unknown framework "{name}"; known are {known}'))
 
 
+class Moment(NamedTuple):
+    """What a report is of: now, an earlier instant, or a period."""
+
+    as_of: datetime | None = None
+    period: Period | None = None
+
+
+def when(at: datetime, *, as_of: str | None, period: str | None) -> Moment:
+    """Read what a report is to be of; a day that is not over yet is of now. Raises ``ConfigError``."""
+    if as_of is not None and period is not None:
+        raise ConfigError(Problem("--as-of", "cannot be used with --period, whose end the report is of"))
+    try:
+        if as_of is not None:
+            instant = parse_instant(as_of)
+            if instant.date() > at.date():
+                raise ConfigError(Problem("--as-of", f"{as_of} is yet to come"))
+            return Moment(instant if instant < at else None)
+        if period is not None:
+            days = parse_period(period)
+            if days.start > at:
+                raise ConfigError(Problem("--period", f"{period} is yet to come"))
+            return Moment(period=days)
+    except ValueError as error:
+        raise ConfigError(Problem("--as-of" if as_of is not None else "--period", str(error))) from None
+    return Moment()
+
+
 async def _write(
     session: Session,
     wanted: Format,
     output: Path | None,
+    moment: Moment,
     *,
+    at: datetime,
     environments: Sequence[str],
     frameworks: Sequence[Framework],
     resolved_days: int,
@@ -71,10 +108,15 @@ async def _write(
     require_known(config, environments, "--environment")
     async with (
         session.database(config) as pool,
-        snapshot(pool, now=now(), resolved_days=resolved_days, environments=environments, frameworks=frameworks) as (
-            data,
-            findings,
-        ),
+        snapshot(
+            pool,
+            now=at,
+            resolved_days=resolved_days,
+            environments=environments,
+            frameworks=frameworks,
+            as_of=moment.as_of,
+            period=moment.period,
+        ) as (data, findings),
     ):
         with destination(output) as out:
             await wanted.write(data, findings, out)

@@ -1,9 +1,9 @@
 """What a report holds and what a format is."""
 
 import io
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import date, datetime
 from typing import BinaryIO, Protocol, TextIO
 
 import msgspec
@@ -13,6 +13,8 @@ from auditor.model.sweep import RuleState, SweepSummary
 from auditor.policy.base import Framework, Rule
 from auditor.policy.forecast import Forecast
 from auditor.policy.revocation import Judgement
+from auditor.reports.period import Period
+from auditor.store.timeline import Timeline
 
 
 class RulePosture(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +85,14 @@ async def _none() -> AsyncGenerator[Sequence[Judgement], None]:
     yield
 
 
+Timelines = Callable[[], Awaitable[Timeline]]
+"""Reads how findings stood on each day until the report's instant; asked for only where a format shows it."""
+
+
+async def _no_days() -> Timeline:
+    return Timeline(date.min, date.min, (), ())
+
+
 class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a report says, read at one instant; findings and verdicts come apart, as streams.
 
@@ -90,6 +100,7 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     made_at: datetime
+    """When the report was made; what it says is of ``instant``."""
     version: str
     """The auditor's."""
     environments: Sequence[EnvironmentPosture]
@@ -98,6 +109,14 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     policy_digest: str
     resolved_since_days: int
     """Findings resolved within so many days are listed beside the open ones."""
+    as_of: datetime | None = None
+    """The earlier instant that the report is of; None: of the one it was made at."""
+    period: Period | None = None
+    """The days whose end the report is of, and what happened in which it tells."""
+    exact_since: datetime | None = None
+    """From when on history holds all that a report of an earlier instant says; None where that is not known."""
+    timeline: Timelines = _no_days
+    """Over the days of ``period``; without one, over the 90 days until the report's instant."""
     forecasts: Sequence[Forecast] = ()
     """What expires within twelve months, for each environment that was swept."""
     verdicts: Verdicts = _none
@@ -106,6 +125,11 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """Rules that the applied policies write, by id, beside those of the catalogue."""
     frameworks: Sequence[Framework] = tuple(Framework)
     """Whose controls it speaks of; unless all, its rules and findings are only of rules that serve one of them."""
+
+    @property
+    def instant(self) -> datetime:
+        """When everything stood as the report says."""
+        return self.as_of or self.made_at
 
 
 Findings = Callable[[], AsyncGenerator[Sequence[Finding], None]]

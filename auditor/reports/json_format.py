@@ -1,5 +1,6 @@
 """The report as one JSON document, for programs; docs/report-formats.md describes its members."""
 
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import BinaryIO, Final
 
@@ -9,6 +10,7 @@ from auditor.outside_text import redacted
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData, as_text
 from auditor.reports.controls import JUDGEMENT, as_told, assessments
 from auditor.reports.expiry import as_document
+from auditor.reports.period import Period
 from auditor.reports.sentences import open_totals, waived_totals
 
 SCHEMA: Final = "auditor.report/1"
@@ -28,6 +30,10 @@ class Json:
         header = {
             "schema": SCHEMA,
             "made_at": data.made_at,
+            "as_of": data.as_of,
+            "period": _period(data.period),
+            "exact_since": data.exact_since,
+            "timeline": await data.timeline(),
             "auditor_version": data.version,
             "policy": {"name": data.policy_name, "digest": data.policy_digest},
             "resolved_since_days": data.resolved_since_days,
@@ -56,6 +62,12 @@ class Json:
                         text.write(f"{',' if count else ''}\n{_encoded(finding)}")
                         count += 1
             text.write(f'\n],\n"findings_count": {count}\n}}\n')
+
+
+def _period(period: Period | None) -> Mapping[str, object] | None:
+    if period is None:
+        return None
+    return {"name": period.name, "first_day": period.first_day, "last_day": period.last_day}
 
 
 def _environment(posture: EnvironmentPosture) -> dict[str, object]:

@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -16,11 +18,17 @@ from auditor.policy.written.document import WrittenRule
 from auditor.policy.written.rules import made_of
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData, RulePosture
 from auditor.reports.expiry import forecasts
+from auditor.reports.period import Period
 from auditor.reports.verdicts import judgements
+from auditor.store import as_of as past
 from auditor.store import findings, posture, revocation
 from auditor.store.connection import Pool
 from auditor.store.findings import Counts, Filter
 from auditor.store.posture import EnvironmentState
+from auditor.store.timeline import timeline
+
+TIMELINE_DAYS: Final = 90
+"""Over how many days a report without a period tells how findings stood."""
 
 _NOTHING = Counts({}, {}, 0, 0)
 _NOT_APPLIED = RuleStanding(RuleState.NOT_ASSESSED, "the last sweep did not apply it")
@@ -34,14 +42,28 @@ async def snapshot(
     resolved_days: int,
     environments: Sequence[str] = (),
     frameworks: Sequence[Framework] = (),
+    as_of: datetime | None = None,
+    period: Period | None = None,
 ) -> AsyncIterator[tuple[ReportData, Findings]]:
     """Read what a report says and offer its findings as a stream, all of one instant, for the length of the block.
 
     ``environments`` narrows the report; empty means every environment that was ever swept. ``frameworks`` narrows it to
     the rules that serve one of them, and to their findings; empty means every framework, and every rule.
+
+    ``as_of`` has everything stand as it did at an earlier instant. With ``period`` that is the period's end, or now
+    where it is not over, and the findings that were resolved in it take the place of those of ``resolved_days``; no
+    ``as_of`` beside it.
     """
-    since = now - timedelta(days=resolved_days)
+    if period is not None:
+        as_of = period.end if period.end < now else None
+    instant = as_of or now
+    since = instant - timedelta(days=resolved_days) if period is None else period.start
+    last_day = instant.astimezone(UTC).date()
+    first_day = last_day - timedelta(days=TIMELINE_DAYS - 1) if period is None else period.first_day
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        exact_since = await past.exact_since(connection)
+        if as_of is not None:
+            await past.look_back(connection, as_of)
         states = [
             state for state in await posture.environments(connection) if not environments or state.name in environments
         ]
@@ -72,9 +94,13 @@ async def snapshot(
             written=written,
             policy_name=latest.policy_name if latest else "",
             policy_digest=latest.last_finished.policy_digest if latest and latest.last_finished else "",
-            resolved_since_days=resolved_days,
-            forecasts=await forecasts(connection, now, Staggering(), environments),
-            verdicts=lambda: judgements(connection, revocation.Filter(environments=tuple(environments)), now),
+            resolved_since_days=resolved_days if period is None else ceil((instant - since) / timedelta(days=1)),
+            as_of=as_of,
+            period=period,
+            exact_since=exact_since,
+            timeline=lambda: timeline(connection, first_day, last_day, environments, serving),
+            forecasts=await forecasts(connection, instant, Staggering(), environments),
+            verdicts=lambda: judgements(connection, revocation.Filter(environments=tuple(environments)), instant),
         )
         yield data, lambda: findings.read(connection, wanted)
 

@@ -45,7 +45,7 @@ def translated() -> Iterator[None]:
     except _REFUSED as error:
         raise StoreUnavailable(
             f"PostgreSQL refused: {error}; see that the role and the database of [database] url exist and that the "
-            "role may create tables"
+            "role may create tables and a schema"
         ) from error
     except _EXHAUSTED as error:
         raise StoreUnavailable(f"PostgreSQL cannot work: {error}; see to its disk, memory and connections") from error

@@ -69,8 +69,8 @@ async def apply(
 ) -> None:
     """Write what happened to findings of an environment, each change with whom it is of.
 
-    Every transition becomes a row of ``finding_event``; a change without one only renews the finding's words. ``sweep``
-    is None for what happens between sweeps.
+    Every change becomes a row of ``finding_event``; one without a transition only renews the finding's words, and its
+    row says so. ``sweep`` is None for what happens between sweeps.
     """
     opened = [(bearer, change) for bearer, change in changes if change.known is None]
     if opened:
@@ -132,8 +132,9 @@ async def _move(connection: Connection, sweep: int | None, moved: Sequence[tuple
         ), written as (
             insert into finding_event (finding_id, sweep_id, at, transition, severity, resolution, message, evidence,
                 waiver)
-            select c.id, $1, $2, c.transition, c.severity, c.resolution, c.message, c.evidence, c.waiver
-            from c where c.transition is not null
+            select c.id, $1, $2, coalesce(c.transition, 'renewed'), c.severity, c.resolution, c.message, c.evidence,
+                c.waiver
+            from c
         )
         update finding f set severity = c.severity, message = c.message, evidence = c.evidence,
             status = case c.transition when 'resolved' then 'resolved' when 'reopened' then 'open' else f.status end,
@@ -310,7 +311,7 @@ async def show(connection: Connection, key: str) -> tuple[Finding, Sequence[Even
     events = await connection.fetch(
         """
         select at, transition, severity, resolution, message, evidence, sweep_id, waiver
-        from finding_event where finding_id = $1 order by id
+        from finding_event where finding_id = $1 and transition <> 'renewed' order by id
         """,
         row["id"],
     )
@@ -362,7 +363,7 @@ async def happened(connection: Connection, swept: Sequence[int]) -> Sequence[Hap
             join finding f on f.id = e.finding_id
             join environment on environment.id = f.environment_id
             left join token t on t.id = f.token_id
-            where e.sweep_id = any ($1::bigint[])
+            where e.sweep_id = any ($1::bigint[]) and e.transition <> 'renewed'
             order by {_WORST_FIRST.replace("f.severity", "e.severity")}, e.id
             """,
             list(swept),

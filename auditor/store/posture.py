@@ -60,7 +60,7 @@ async def environments(connection: Connection) -> Sequence[EnvironmentState]:
         from environment e
         left join token t on t.environment_id = e.id
         left join lookup l on l.token_id = t.id
-        group by e.id order by e.name
+        group by e.id, e.name, e.url order by e.name
         """
     )
     return [_state(row, sweeps.get(row["name"])) for row in rows]

@@ -44,6 +44,8 @@ class KnownToken(msgspec.Struct, frozen=True, gc=False):
     """How many uses sweeps saw."""
     notable_use_at: datetime | None = None
     """When a sweep saw the last use that was out of the ordinary."""
+    is_back: bool = False
+    """Whether sweeps before this one found that it was stored no longer."""
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):
@@ -143,6 +145,7 @@ async def record(
         await _update_known(connection, met_before)
         await _insert_changes(connection, sweep, met_before)
         await _insert_uses(connection, met_before)
+        await _keep_lookups(connection, met_before)
         await _update_lookups(connection, sweep, met_before)
     return identities
 
@@ -155,37 +158,50 @@ async def settle_places(
     A place in a source that was not read to its end is kept: not seeing it proves nothing.
     """
     await connection.execute(
-        """
-        update token t set places = f.places, tags = e.tags, removed_at = null
-        from enrolment e
-        cross join lateral (
-            select case when cardinality($3::text[]) = 0 then e.places else (
-                select array_agg(distinct p order by p) from (
-                    select unnest(e.places) as p
-                    union all
-                    select p from unnest((select places from token k
-                                          where k.environment_id = $2 and k.fingerprint = e.fingerprint)) as p
-                    where split_part(p, E'\\x1f', 1) = any ($3::text[])
-                ) kept
-            ) end as places
-        ) f
-        where e.sweep_id = $1 and t.environment_id = $2 and t.fingerprint = e.fingerprint
-            and (t.places is distinct from f.places or t.tags is distinct from e.tags or t.removed_at is not null)
+        f"""
+        with moved as (
+            select t.id, f.places, e.tags
+            from enrolment e
+            join token t on t.environment_id = $2 and t.fingerprint = e.fingerprint
+            cross join lateral (
+                select case when cardinality($3::text[]) = 0 then e.places else (
+                    select array_agg(distinct p order by p) from (
+                        select unnest(e.places) as p
+                        union all
+                        select p from unnest(t.places) as p where split_part(p, E'\\x1f', 1) = any ($3::text[])
+                    ) kept
+                ) end as places
+            ) f
+            where e.sweep_id = $1
+                and (t.places is distinct from f.places or t.tags is distinct from e.tags or t.removed_at is not null)
+        ), kept as (
+            insert into token_before ({_BEFORE})
+            select t.id, $4, t.label, t.places, t.tags, t.removed_at from token t join moved on moved.id = t.id
+            on conflict do nothing
+        )
+        update token t set places = moved.places, tags = moved.tags, removed_at = null
+        from moved where t.id = moved.id
         """,
         sweep,
         environment,
         list(unread_sources),
+        now,
     )
     removed = await connection.fetch(
-        """
-        update token t set removed_at = $3
-        where t.environment_id = $2 and t.fingerprint in (
-                select fingerprint from token where environment_id = $2 and removed_at is null
-                except select fingerprint from enrolment where sweep_id = $1
-            )
-            and (cardinality($4::text[]) = 0
-                or not exists (select 1 from unnest(t.places) p where split_part(p, E'\\x1f', 1) = any ($4::text[])))
-        returning t.id
+        f"""
+        with gone as (
+            select t.* from token t
+            where t.environment_id = $2 and t.fingerprint in (
+                    select fingerprint from token where environment_id = $2 and removed_at is null
+                    except select fingerprint from enrolment where sweep_id = $1
+                )
+                and (cardinality($4::text[]) = 0 or not exists (
+                    select 1 from unnest(t.places) p where split_part(p, E'\\x1f', 1) = any ($4::text[])))
+        ), kept as (
+            insert into token_before ({_BEFORE})
+            select id, $3, label, places, tags, removed_at from gone on conflict do nothing
+        )
+        update token t set removed_at = $3 from gone where t.id = gone.id returning t.id
         """,
         sweep,
         environment,
@@ -355,7 +371,11 @@ async def _relabel(connection: Connection, environment: int, known: KnownToken, 
     """Give a token that went by its fingerprint the id that a lookup told; rare, so one statement each."""
     return str(
         await connection.fetchval(
-            """
+            f"""
+            with kept as (
+                insert into token_before ({_BEFORE})
+                select id, $4, label, places, tags, removed_at from token where id = $2 on conflict do nothing
+            )
             update token set label = case
                 when exists (select 1 from token t where t.environment_id = $1 and t.label = $3)
                 then $3 || '~' || left(encode(fingerprint, 'hex'), 8) else $3 end
@@ -364,8 +384,13 @@ async def _relabel(connection: Connection, environment: int, known: KnownToken, 
             environment,
             known.id,
             entry.label,
+            entry.lookup.at,
         )
     )
+
+
+_BEFORE: Final = "token_id, until, label, places, tags, removed_at"
+"""The columns of ``token_before``."""
 
 
 _UPDATE: Final = f"""
@@ -430,6 +455,26 @@ async def _insert_uses(connection: Connection, batch: Sequence[tuple[KnownToken,
         )
 
 
+async def _keep_lookups(connection: Connection, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
+    """Keep the last lookup of tokens whose lookups begin to give evidence, cease to, or go on after a break."""
+    turned = [
+        (known.id, entry.lookup.at)
+        for known, entry in batch
+        if known.is_back or (known.failures == 0) != entry.lookup.outcome.is_evidence
+    ]
+    if turned:
+        await connection.execute(
+            """
+            insert into lookup_before (token_id, until, outcome, reason, evident_at, failures)
+            select l.token_id, o.at, l.outcome, l.reason, l.evident_at, l.failures
+            from unnest($1::bigint[], $2::timestamptz[]) as o (id, at) join lookup l on l.token_id = o.id
+            on conflict do nothing
+            """,
+            [number for number, _at in turned],
+            [at for _number, at in turned],
+        )
+
+
 async def _update_lookups(connection: Connection, sweep: int, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
     await connection.execute(
         """
@@ -467,6 +512,7 @@ def _known(row: Row, at: datetime) -> KnownToken:
         last_found,
         row["uses"],
         row["notable_use_at"],
+        row["removed_at"] is not None,
     )
 
 

@@ -267,3 +267,33 @@ def test_reports_name_the_policy_and_the_unknown_scopes_of_each_environment(site
     (prod, staging) = csv.DictReader(io.StringIO(site.run("report", "-f", "csv-coverage").out))
     assert (prod["policy_name"], prod["unknown_scopes"]) == ("strict", "new.write: 2 | <b>.read: 1")
     assert (staging["policy_name"], staging["unknown_scopes"]) == ("test", "")
+
+
+def test_report_of_a_day_before_the_first_sweep_holds_nothing(swept: Site) -> None:
+    document = swept.run("report", "-f", "json", "--as-of", "2020-02-29").json()
+    assert (document["as_of"], document["findings_count"]) == ("2020-02-29T23:59:59.999999Z", 0)
+    assert document["environments"] == []
+
+
+def test_report_of_a_period_that_is_not_over_is_of_now(swept: Site) -> None:
+    now = swept.run("report", "-f", "json").json()
+    document = swept.run("report", "-f", "json", "--period", f"2020/{now['made_at'][:4]}").json()
+    assert (document["as_of"], document["period"]["first_day"]) == (None, "2020-01-01")
+    assert document["findings"] == now["findings"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--as-of", "soon"), '--as-of: "soon" is no day such as 2026-09-30, nor an instant such as 2026-09-30T12:00Z'),
+        (("--as-of", "9999-01-01"), "--as-of: 9999-01-01 is yet to come"),
+        (("--period", "9999"), "--period: 9999 is yet to come"),
+        (
+            ("--as-of", "2026-01-01", "--period", "2026"),
+            "--as-of: cannot be used with --period, whose end the report is of",
+        ),
+    ],
+)
+def test_what_no_report_can_be_of_exits_with_2(swept: Site, options: tuple[str, ...], complaint: str) -> None:
+    done = swept.run("report", *options)
+    assert (done.exit_code, done.complaints) == (2, [complaint])

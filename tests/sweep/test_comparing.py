@@ -191,7 +191,7 @@ async def test_rule_that_speaks_without_being_judged_is_refused(connection: Conn
         await run(connection, subject, [says(1)], rules=["DT-AUD-01"])
 
 
-async def test_words_are_renewed_without_an_event_and_what_is_the_same_is_not_written(
+async def test_words_are_renewed_without_a_transition_and_what_is_the_same_is_not_written(
     connection: Connection, subject: Subject
 ) -> None:
     await run(connection, subject, [says(ENVIRONMENT)])
@@ -200,7 +200,15 @@ async def test_words_are_renewed_without_an_event_and_what_is_the_same_is_not_wr
     assert await connection.fetchval("select xmin::text from finding") == before
     await run(connection, subject, [says(ENVIRONMENT, message="in other words")], hours=2)
     assert await connection.fetchval("select message from finding") == "in other words"
-    assert await connection.fetchval("select count(*) from finding_event") == 1
+    assert [
+        row["transition"] for row in await connection.fetch("select transition from finding_event order by id")
+    ] == [
+        "opened",
+        "renewed",
+    ]
+    shown = await findings.show(connection, next(iter(await read(connection))))
+    assert shown is not None
+    assert [event.transition for event in shown[1]] == [Transition.OPENED]
 
 
 async def test_nothing_is_left_of_what_was_rolled_back(connection: Connection, subject: Subject) -> None:

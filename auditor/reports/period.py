@@ -1,0 +1,89 @@
+"""Days and periods as a command line writes them; all of them are in UTC."""
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final, NamedTuple
+
+_YEAR: Final = re.compile(r"(\d{4})")
+_QUARTER: Final = re.compile(r"(\d{4})-?[Qq]([1-4])")
+_MONTH: Final = re.compile(r"(\d{4})-(\d{2})")
+_WEEK: Final = re.compile(r"(\d{4})-?[Ww](\d{2})")
+_DAY: Final = timedelta(days=1)
+_TICK: Final = timedelta(microseconds=1)
+
+
+class Period(NamedTuple):
+    """Whole days, from midnight to midnight UTC."""
+
+    name: str
+    """As it was asked for: ``2026-Q3``."""
+    first_day: date
+    last_day: date
+
+    @property
+    def start(self) -> datetime:
+        """Its first instant."""
+        return datetime.combine(self.first_day, time(), UTC)
+
+    @property
+    def end(self) -> datetime:
+        """Its last instant, as finely as the database tells instants apart."""
+        return end_of(self.last_day)
+
+
+def end_of(day: date) -> datetime:
+    """Return the last instant of a day."""
+    return datetime.combine(day, time(), UTC) + _DAY - _TICK
+
+
+def parse_period(text: str) -> Period:
+    """Return the period of a year, quarter, month, ISO week or day, or from one of them to another.
+
+    ``2026``, ``2026-Q3``, ``2026-07``, ``2026-W12``, ``2026-07-14``, ``2026-07-14/2026-08-13``. Raises ``ValueError``.
+    """
+    first, slash, last = text.partition("/")
+    try:
+        start, end = _days_of(first)
+        if slash:
+            end = _days_of(last)[1]
+    except ValueError:
+        raise ValueError(
+            f'"{text}" is no period; write 2026, 2026-Q3, 2026-07, 2026-W12, 2026-07-14 or 2026-07-14/2026-08-13'
+        ) from None
+    if end < start:
+        raise ValueError(f'"{text}" ends before it begins')
+    return Period(text, start, end)
+
+
+def _days_of(text: str) -> tuple[date, date]:
+    if match := _YEAR.fullmatch(text):
+        return date(int(match[1]), 1, 1), date(int(match[1]), 12, 31)
+    if match := _QUARTER.fullmatch(text):
+        year, first = int(match[1]), 3 * int(match[2]) - 2
+        return date(year, first, 1), _last_of(year, first + 2)
+    if match := _MONTH.fullmatch(text):
+        year, month = int(match[1]), int(match[2])
+        return date(year, month, 1), _last_of(year, month)
+    if match := _WEEK.fullmatch(text):
+        monday = date.fromisocalendar(int(match[1]), int(match[2]), 1)
+        return monday, monday + 6 * _DAY
+    day = date.fromisoformat(text)
+    return day, day
+
+
+def _last_of(year: int, month: int) -> date:
+    return (date(year, month, 28) + 4 * _DAY).replace(day=1) - _DAY
+
+
+def parse_instant(text: str) -> datetime:
+    """Return the end of a day, ``2026-09-30``, or an instant, ``2026-09-30T12:00Z``; without a zone it is UTC.
+
+    Raises ``ValueError``.
+    """
+    try:
+        if len(text) <= len("2026-09-30"):
+            return end_of(date.fromisoformat(text))
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is no day such as 2026-09-30, nor an instant such as 2026-09-30T12:00Z') from None
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

@@ -1,0 +1,31 @@
+"""The past: lets a transaction read how everything stood at an earlier instant."""
+
+from datetime import datetime
+
+from auditor.store.connection import Connection
+
+
+async def look_back(connection: Connection, instant: datetime) -> None:
+    """Let the rest of a transaction read the tables that reports are made of as they stood at an instant.
+
+    Whatever statement it runs from here on finds the views of the schema ``as_of`` in place of the tables. Nothing can
+    be written through them. What was written by the instant counts, that instant included.
+    """
+    await connection.execute(
+        """
+        select set_config('auditor.as_of', $1, true),
+            set_config('search_path', 'as_of, ' || current_setting('search_path'), true)
+        """,
+        instant.isoformat(),
+    )
+
+
+async def exact_since(connection: Connection) -> datetime:
+    """Return from when on history holds all that a report says.
+
+    Earlier, the words of a finding are those of its last transition, and places and tags of a token those it had then.
+    """
+    since: datetime = await connection.fetchval(
+        r"select applied_at from schema_migration where name like '____\_as\_of.sql'"
+    )
+    return since
