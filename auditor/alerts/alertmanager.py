@@ -32,6 +32,7 @@ _FIRST: Final = "finding.opened"
 """Before this event, Alertmanager cannot hold anything of the finding."""
 _DESCRIPTION_LIMIT: Final = 8_000
 _HELD_LIMIT: Final = 1_000_000
+_BATCH: Final = 100
 _HINTS: Final[Mapping[int, str]] = {
     HTTPStatus.UNAUTHORIZED: "; does it want a token?",
     HTTPStatus.FORBIDDEN: "; does it want another token?",
@@ -54,6 +55,8 @@ class AlertmanagerSettings(AlertWordedSettings, UrlSettings):
     ``token`` and ``key``, for the routes of Alertmanager."""
     firing_days: float = Field(default=30, gt=0, le=3_660)
     """For so long after its last alert a finding fires that neither ends nor is heard of again."""
+    resend_minutes: int = Field(default=60, ge=0, le=1_440)
+    """How often open findings are sent again, for an Alertmanager that was restarted knows none; 0: never."""
 
     @model_validator(mode="after")
     def _leaves_own_labels(self) -> Self:
@@ -70,7 +73,9 @@ class Alertmanager:
         self, name: str, settings: AlertmanagerSettings, token: Secret | None, wording: Wording, sender: Sender
     ) -> None:
         self.name = name
-        self._settings = settings
+        self.refresh_every = timedelta(minutes=settings.resend_minutes)
+        self.stands_for = timedelta(days=settings.firing_days)
+        self._more_labels = settings.labels
         self._url = URL(settings.url) / "api/v2/alerts"
         self._token = token
         self._wording = wording
@@ -79,7 +84,7 @@ class Alertmanager:
     async def deliver(self, message: Message, now: datetime) -> str:
         """Send how things stand since the alert; Alertmanager itself tells a repetition by its labels."""
         (alert,) = message.alerts
-        sent = self._alert(message, alert)
+        sent = self._alert(alert)
         held = [] if alert.event == _FIRST else await self._held(alert, now)
         if ends(alert):
             alerts = [_ended(one, alert) | {"annotations": sent["annotations"]} for one in held]
@@ -87,8 +92,16 @@ class Alertmanager:
             alerts = [sent, *(_ended(one, alert) for one in held if one.labels != sent["labels"])]
         if not alerts:
             return "nothing fires"
+        return str(await self._post(alerts, now))
+
+    async def refresh(self, alerts: Sequence[Alert], now: datetime) -> None:
+        """Send what fires again, as it was sent before."""
+        for start in range(0, len(alerts), _BATCH):
+            await self._post([self._alert(alert) for alert in alerts[start : start + _BATCH]], now)
+
+    async def _post(self, alerts: Sequence[dict[str, Any]], now: datetime) -> Answer:
         body = msgspec.json.encode(alerts)
-        return str(await self._sender.post(self._url, body, now, headers=self._headers, hints=_HINTS, quote=_reason))
+        return await self._sender.post(self._url, body, now, headers=self._headers, hints=_HINTS, quote=_reason)
 
     async def _held(self, alert: Alert, now: datetime) -> Sequence["_Held"]:
         """Return what Alertmanager holds of what an alert is about."""
@@ -115,8 +128,8 @@ class Alertmanager:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token.reveal()}"} if self._token else {}
 
-    def _alert(self, message: Message, alert: Alert) -> dict[str, Any]:
-        words = self._wording.words(message)
+    def _alert(self, alert: Alert) -> dict[str, Any]:
+        words = self._wording.words(Message.of_one(alert))
         view = alert_view(alert)
         at = alert.at.astimezone(UTC)
         annotations = {
@@ -130,7 +143,7 @@ class Alertmanager:
             "labels": self._labels(alert),
             "annotations": {name: value for name, value in annotations.items() if value},
             "startsAt": min(view.since or at, at),
-            "endsAt": at + timedelta(days=self._settings.firing_days),
+            "endsAt": at + self.stands_for,
         }
 
     def _labels(self, alert: Alert) -> dict[str, str]:
@@ -143,7 +156,7 @@ class Alertmanager:
             "token": view.token,
             "key": key_of(alert, _KEY_LIMIT),
         }
-        return self._settings.labels | {name: value for name, value in labels.items() if value}
+        return self._more_labels | {name: value for name, value in labels.items() if value}
 
 
 class _Held(msgspec.Struct, frozen=True, rename="camel"):

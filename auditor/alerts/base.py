@@ -1,14 +1,14 @@
 """What a hook is."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 from auditor.credentials.reference import Resolver
-from auditor.model.finding import Severity
+from auditor.model.finding import Alert, Severity
 from auditor.model.message import Message
 
 if TYPE_CHECKING:
@@ -42,6 +42,20 @@ class Hook(Protocol):
 
     async def close(self) -> None:
         """Let go of connections; nothing is delivered after it."""
+        ...
+
+
+@runtime_checkable
+class Refreshed(Protocol):
+    """A hook whose other side forgets: what stands is told to it again and again, beside what is new."""
+
+    refresh_every: timedelta
+    """How often; zero: not at all."""
+    stands_for: timedelta
+    """An alert that is older than this is told no more."""
+
+    async def refresh(self, alerts: Sequence[Alert], now: datetime) -> None:
+        """Tell again of open findings, by the last alert of each that the hook took; raises ``DeliveryFailed``."""
         ...
 
 

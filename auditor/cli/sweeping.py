@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from auditor.alerts.deliveries import drain
+from auditor.alerts.refreshing import Refresher
 from auditor.cli import exits
 from auditor.cli.progress import watched
 from auditor.cli.session import Session, now, require_known, run_loop
@@ -66,6 +67,8 @@ async def _sweep(
             async with pool.acquire() as connection:
                 counts = await findings.count_open(connection)
                 waived = await findings.count_waived(connection)
+        if stop.exit_code is None:
+            await Refresher(pool, now).run(assembly.hooks)
     if as_json:
         print_json(
             {

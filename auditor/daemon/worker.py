@@ -18,6 +18,7 @@ from pgqueuer.qm import QueueManager
 from pgqueuer.types import QueueManagerId
 
 from auditor.alerts.deliveries import HEARTBEAT, JOBS_AT_ONCE, Deliveries, wait_after
+from auditor.alerts.refreshing import Refresher
 from auditor.config.assembly import Assembly
 from auditor.model.errors import StoreUnavailable, SweepUnderWay, ungrouped
 from auditor.model.sweep import SweepStatus
@@ -29,6 +30,8 @@ from auditor.sweep.sweeper import sweep
 from auditor.web.metrics import Metrics
 
 _POLL: Final = timedelta(seconds=2)
+_REFRESH_SECONDS: Final = 30.0
+"""How often it is looked which hooks must be told again what stands."""
 _PATIENCE_SECONDS: Final = 5.0
 """How long deliveries under way may take to end once the worker stops."""
 
@@ -75,6 +78,7 @@ class Worker:
         self._queue = QueueManager(queue_of(pool), CHANNEL)
         self._queue.queue_manager_id = QueueManagerId(worker_id)
         self._deliveries = Deliveries(pool, clock=clock, telemetry=metrics)
+        self._refresher = Refresher(pool, clock)
         self._parts: _Parts | None = None
         self._sweeps: asyncio.Semaphore | None = None
         self._is_lost = False
@@ -129,10 +133,12 @@ class Worker:
             with translated(), ungrouped():
                 async with asyncio.TaskGroup() as tasks:
                     guard = tasks.create_task(self._guard())
+                    refreshing = tasks.create_task(self._refresh())
                     await self._queue.run(
                         dequeue_timeout=_POLL, heartbeat_timeout=HEARTBEAT, shutdown_on_listener_failure=True
                     )
                     guard.cancel()
+                    refreshing.cancel()
         except (FailingListenerError, StoreUnavailable) as error:
             if self._is_lost or isinstance(error, FailingListenerError):
                 raise StoreUnavailable(_LOST) from error
@@ -146,6 +152,13 @@ class Worker:
             await until_lost(connection)
         self._is_lost = True
         self.stop()
+
+    async def _refresh(self) -> None:
+        """Tell hooks again what stands, again and again; other replicas do so, too."""
+        while True:
+            async with self._in_use() as assembly:
+                await self._refresher.run(assembly.hooks)
+            await asyncio.sleep(_REFRESH_SECONDS)
 
     def stop(self) -> None:
         """Begin nothing more; ``run`` returns when what is under way has ended."""

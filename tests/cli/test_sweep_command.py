@@ -13,7 +13,9 @@ import pytest
 
 from auditor.model.secret import Secret
 from auditor.simulator import Fault, Faults, Plan, secrets
-from tests.command_line import CONFIGURATION, Site, ended
+from tests.alerts.alertmanager_receiver import AlertmanagerReceiver
+from tests.alerts.receivers import receiving
+from tests.command_line import CONFIGURATION, Site, ended, in_thread
 
 
 def test_sweep_of_all_prints_an_account_that_adds_up(site: Site) -> None:
@@ -213,3 +215,18 @@ async def test_database_that_goes_away_in_a_sweep_is_told_without_a_traceback(si
     assert re.match('PostgreSQL cannot be reached: |the connection that owns environment "prod"', done.complaints[0])
     assert len(done.complaints) == 1
     assert "Traceback" not in done.err
+
+
+def test_sweep_tells_an_alertmanager_that_was_restarted_what_still_stands(site: Site) -> None:
+    alertmanager = AlertmanagerReceiver()
+    with in_thread(receiving(alertmanager.answer)) as (receiver, _act):
+        url = receiver.url.replace("/hook", "/prefix")
+        hook = f'[hooks.team]\ntype = "alertmanager"\nurl = "{url}"\ntoken = {{ env = "AM" }}\nallow_http = true\n'
+        site.configure(more=hook)
+        site.environ["AM"] = "capability-of-alertmanager"
+        site.run("sweep", "prod")
+        before = dict(alertmanager.alerts)
+        alertmanager.alerts.clear()
+        site.run("sweep", "prod")
+    assert before
+    assert alertmanager.alerts == before

@@ -18,6 +18,8 @@ from auditor.model.secret import Secret
 from auditor.simulator import Capacity, Fault, Faults, Plan
 from auditor.store import embedded
 from auditor.store.connection import Pool
+from tests.alerts.alertmanager_receiver import AlertmanagerReceiver
+from tests.alerts.receivers import receiving
 from tests.daemon.stage import CONFIGURATION, Running, manager, running, site, until
 
 ONCE = CONFIGURATION.replace('every = "1s"', 'every = "300d"')
@@ -346,6 +348,33 @@ async def test_two_services_on_one_database_make_one_sweep_a_slot(
     assert sweeps == sum(len(service.said("sweep_started")) for service in (one, other)) <= len(slots)
     assert not one.said("sweep_skipped")
     assert not other.said("sweep_skipped")
+
+
+ALERTMANAGER = """
+[hooks.team]
+type = "alertmanager"
+url = "URL/prefix"
+token = {{ env = "ALERTMANAGER_TOKEN" }}
+allow_http = true
+"""
+
+
+async def test_service_tells_an_alertmanager_that_was_restarted_what_still_stands(
+    tmp_path: Path, database_url: Secret
+) -> None:
+    alertmanager = AlertmanagerReceiver()
+    async with site(tmp_path, database_url) as here, receiving(alertmanager.answer) as receiver:
+        here.write(ONCE + ALERTMANAGER.replace("URL", receiver.url.removesuffix("/hook")))
+        here.environ["ALERTMANAGER_TOKEN"] = "capability-of-alertmanager"
+        async with running(here) as service:
+            await service.until("alert_delivered", 3)
+            assert await service.stop() == 0
+        before = dict(alertmanager.alerts)
+        alertmanager.alerts.clear()
+        async with running(here) as service:
+            await until(lambda: alertmanager.alerts == before, service)
+            assert await service.stop() == 0
+    assert len(before) >= 3
 
 
 async def test_endpoint_on_a_unix_socket_is_gone_with_the_service(tmp_path: Path, database_url: Secret) -> None:
