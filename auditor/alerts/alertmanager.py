@@ -85,7 +85,7 @@ class Alertmanager:
         """Send how things stand since the alert; Alertmanager itself tells a repetition by its labels."""
         (alert,) = message.alerts
         sent = self._alert(alert)
-        held = [] if alert.event == _FIRST else await self._held(alert, now)
+        held = [] if alert.event == _FIRST else await self._held(alert, sent["labels"], now)
         if ends(alert):
             alerts = [_ended(one, alert) | {"annotations": sent["annotations"]} for one in held]
         else:
@@ -103,8 +103,8 @@ class Alertmanager:
         body = msgspec.json.encode(alerts)
         return await self._sender.post(self._url, body, now, headers=self._headers, hints=_HINTS, quote=_reason)
 
-    async def _held(self, alert: Alert, now: datetime) -> Sequence["_Held"]:
-        """Return what Alertmanager holds of what an alert is about."""
+    async def _held(self, alert: Alert, labels: Mapping[str, str], now: datetime) -> Sequence["_Held"]:
+        """Return what Alertmanager holds with the labels of an alert, whatever the severity among them."""
         key = key_of(alert, _KEY_LIMIT)
         matcher = key.replace("\\", "\\\\").replace('"', '\\"')
         answer = await self._sender.get(
@@ -116,9 +116,11 @@ class Alertmanager:
             quote=_reason,
         )
         try:
-            return msgspec.json.decode(answer.body, type=list[_Held])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._sender.failed(self._url, f"{answer}: its list of alerts cannot be read") from error
+            held = msgspec.json.decode(answer.body, type=list[_Held])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise self._sender.failed(self._url, f"{answer}: its list of alerts cannot be read") from None
+        # Another hook may tell the same Alertmanager of the finding, with labels of its own.
+        return [one for one in held if one.labels | {"severity": labels["severity"]} == labels]
 
     async def close(self) -> None:
         """Close the connections."""

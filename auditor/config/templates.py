@@ -18,13 +18,12 @@ _SOME_TIME: Final = datetime(2026, 11, 1, 6, tzinfo=UTC)
 def read_wordings(file: Document, hooks: Mapping[str, HookSettings], problems: list[Problem]) -> Mapping[str, Wording]:
     """Return what messages of each hook say; adds a problem for each template that cannot be used."""
     common = _read(file, ("templates",), file.values.get("templates"), problems)
-    _try(file, ("templates",), common, problems)
+    _try(common, problems)
     wordings: dict[str, Wording] = {}
     for name in hooks:
         table = file.values["hooks"][name].get("templates")
-        path = ("hooks", name, "templates")
-        own = _read(file, path, table, problems)
-        _try(file, path, own, problems)
+        own = _read(file, ("hooks", name, "templates"), table, problems)
+        _try(own, problems)
         wordings[name] = Wording({**common, **own})
     return wordings
 
@@ -45,7 +44,7 @@ def _read(file: Document, path: KeyPath, table: Any, problems: list[Problem]) ->
     return found
 
 
-def _try(file: Document, path: KeyPath, sources: dict[str, Source], problems: list[Problem]) -> None:
+def _try(sources: dict[str, Source], problems: list[Problem]) -> None:
     """Parse templates and apply them to samples; those that fail are taken out."""
     for name, source in list(sources.items()):
         problem = _problem_of(source) or _problem_on_samples(name, source)

@@ -78,6 +78,16 @@ async def test_finding_that_eased_ends_under_the_severity_that_it_fires_with() -
         assert await hook.deliver(of("finding.resolved", 2, Severity.LOW), now()) == "nothing fires"
 
 
+async def test_what_another_hook_sent_goes_on_firing() -> None:
+    async with connected("alertmanager", labels={"team": "one"}) as (hook, alertmanager, receiver):
+        await hook.deliver(of("finding.opened"), now())
+        async with hook_to(CASES["alertmanager"], receiver.url, labels={"team": "other"}) as other:
+            await other.deliver(of("finding.opened"), now())
+            alertmanager.now = AT + timedelta(days=1)
+            await other.deliver(of("finding.resolved", 1), now())
+    assert [labels["team"] for labels in alertmanager.firing(AT + timedelta(days=2))] == ["one"]
+
+
 @pytest.mark.parametrize("key", ['a"b', "a\\b", "a\\", "ü {x=~'y'}, z", TOKEN])
 async def test_finding_is_found_again_whatever_its_key_holds(key: str) -> None:
     async with connected("alertmanager") as (hook, alertmanager, _receiver):
