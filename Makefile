@@ -36,7 +36,7 @@ COMPILE := $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
 lock: $(READY)
-	$(COMPILE) --build-deps-for wheel --output-file requirements.lock pyproject.toml
+	$(COMPILE) --build-deps-for wheel --constraint constraints.txt --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 
 $(READY): requirements-dev.lock pyproject.toml

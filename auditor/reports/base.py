@@ -93,6 +93,15 @@ async def _no_days() -> Timeline:
     return Timeline(date.min, date.min, (), ())
 
 
+class Aws(msgspec.Struct, frozen=True):
+    """Where in AWS findings belong that go there."""
+
+    account: str
+    """Twelve digits."""
+    region: str
+    """``eu-central-1``."""
+
+
 class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a report says, read at one instant; findings and verdicts come apart, as streams.
 
@@ -123,6 +132,8 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """On every stored token."""
     written: Mapping[str, Rule] = {}
     """Rules that the applied policies write, by id, beside those of the catalogue."""
+    aws: Aws | None = None
+    """For formats of AWS; None where nobody said it."""
     frameworks: Sequence[Framework] = tuple(Framework)
     """Whose controls it speaks of; unless all, its rules and findings are only of rules that serve one of them."""
 

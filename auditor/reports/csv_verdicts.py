@@ -1,13 +1,12 @@
 """Verdicts on revoking tokens as CSV, for spreadsheets; see ``csv_format`` for what holds of every table."""
 
-import csv
 from contextlib import aclosing
 from datetime import timedelta
 from typing import BinaryIO, Final
 
 from auditor.policy.revocation import Judgement
-from auditor.reports.base import Findings, ReportData, as_text
-from auditor.reports.csv_format import Cell, row
+from auditor.reports.base import Findings, ReportData
+from auditor.reports.csv_format import Cell, as_csv, row
 
 VERDICT_COLUMNS: Final = (
     "environment",
@@ -41,12 +40,10 @@ class CsvVerdicts:
 
     async def write(self, data: ReportData, _findings: Findings, out: BinaryIO) -> None:
         """Write the header and a record for each token, as they come; the findings are not read."""
-        with as_text(out) as text:
-            table = csv.writer(text)
-            table.writerow(VERDICT_COLUMNS)
-            async with aclosing(data.verdicts()) as batches:
-                async for batch in batches:
-                    table.writerows(row(_cells(judgement), VERDICT_COLUMNS) for judgement in batch)
+        out.write(as_csv([VERDICT_COLUMNS]))
+        async with aclosing(data.verdicts()) as batches:
+            async for batch in batches:
+                out.write(as_csv(row(_cells(judgement), VERDICT_COLUMNS) for judgement in batch))
 
 
 def _cells(judgement: Judgement) -> dict[str, Cell]:

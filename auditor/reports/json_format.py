@@ -1,15 +1,13 @@
 """The report as one JSON document, for programs; docs/report-formats.md describes its members."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import BinaryIO, Final
 
-import msgspec
-
-from auditor.outside_text import redacted
-from auditor.reports.base import EnvironmentPosture, Findings, ReportData, as_text
+from auditor.reports.base import EnvironmentPosture, Findings, ReportData
 from auditor.reports.controls import JUDGEMENT, as_told, assessments
 from auditor.reports.expiry import as_document
+from auditor.reports.json_text import encoded, encoded_lines
 from auditor.reports.period import Period
 from auditor.reports.sentences import open_totals, waived_totals
 
@@ -44,24 +42,26 @@ class Json:
             "controls": {"judgement": JUDGEMENT, "frameworks": [as_told(one) for one in assessments(data)]},
             "forecasts": [as_document(forecast) for forecast in data.forecasts],
         }
-        with as_text(out) as text:
-            text.write("{\n")
-            text.writelines(f"{_encoded(name)}: {_encoded(value)},\n" for name, value in header.items())
-            text.write('"verdicts": [')
-            count = 0
-            async with aclosing(data.verdicts()) as judged:
-                async for several in judged:
-                    for judgement in several:
-                        text.write(f"{',' if count else ''}\n{_encoded(judgement)}")
-                        count += 1
-            text.write('\n],\n"findings": [')
-            count = 0
-            async with aclosing(findings()) as batches:
-                async for batch in batches:
-                    for finding in batch:
-                        text.write(f"{',' if count else ''}\n{_encoded(finding)}")
-                        count += 1
-            text.write(f'\n],\n"findings_count": {count}\n}}\n')
+        out.write(b"{\n")
+        out.writelines(b"%s: %s,\n" % (encoded(name), encoded(value)) for name, value in header.items())
+        out.write(b'"verdicts": [')
+        async with aclosing(data.verdicts()) as judged:
+            await _list(judged, out)
+        out.write(b'],\n"findings": [')
+        async with aclosing(findings()) as batches:
+            count = await _list(batches, out)
+        out.write(b'],\n"findings_count": %d\n}\n' % count)
+
+
+async def _list(batches: AsyncIterator[Sequence[object]], out: BinaryIO) -> int:
+    """Write what a stream holds as the members of a list, one a line; returns how many there were."""
+    count = 0
+    async for batch in batches:
+        out.write(b",\n" if count else b"\n")
+        out.write(b",\n".join(encoded_lines(batch).splitlines()))
+        count += len(batch)
+    out.write(b"\n")
+    return count
 
 
 def _period(period: Period | None) -> Mapping[str, object] | None:
@@ -79,22 +79,3 @@ def _environment(posture: EnvironmentPosture) -> dict[str, object]:
         "waived_findings": posture.waived_findings,
         "last_sweep_coverage": sweep.coverage if sweep else None,
     }
-
-
-def _encoded(value: object) -> str:
-    try:
-        encoded = msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        encoded = msgspec.json.encode(_without_surrogates(msgspec.to_builtins(value)))
-    return redacted(encoded.decode())
-
-
-def _without_surrogates(value: object) -> object:
-    """Replace lone surrogates, which UTF-8 cannot hold, by U+FFFD wherever they stand."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_surrogates(member) for member in value]
-    return value

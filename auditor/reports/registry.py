@@ -4,13 +4,33 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 
+from auditor.reports.asff import Asff
 from auditor.reports.base import Format
 from auditor.reports.csv_format import Csv, CsvCoverage
 from auditor.reports.csv_verdicts import CsvVerdicts
 from auditor.reports.html import Html
 from auditor.reports.json_format import Json
+from auditor.reports.jsonl_format import JsonLines
+from auditor.reports.markdown import Markdown
+from auditor.reports.ocsf import Ocsf
+from auditor.reports.oscal import Oscal
+from auditor.reports.sarif import Sarif
+from auditor.reports.xlsx import Xlsx
 
-SHIPPED: tuple[Format, ...] = (Html(), Json(), Csv(), CsvCoverage(), CsvVerdicts())
+SHIPPED: tuple[Format, ...] = (
+    Html(),
+    Markdown(),
+    Json(),
+    JsonLines(),
+    Csv(),
+    CsvCoverage(),
+    CsvVerdicts(),
+    Xlsx(),
+    Ocsf(),
+    Oscal(),
+    Sarif(),
+    Asff(),
+)
 
 
 @cache

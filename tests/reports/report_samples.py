@@ -17,7 +17,7 @@ from auditor.policy.registry import rules
 from auditor.policy.revocation import Cadence, Confidence, Judgement, Verdict
 from auditor.policy.rules.exp_06 import Cliff
 from auditor.policy.scopes import RiskTier
-from auditor.reports.base import EnvironmentPosture, Findings, Format, ReportData, RulePosture, Verdicts
+from auditor.reports.base import Aws, EnvironmentPosture, Findings, Format, ReportData, RulePosture, Verdicts
 
 NOW = datetime(2026, 3, 2, 6, 30, tzinfo=UTC)
 DIGEST = "4f0c2d5a9b7e6c1d3f8a0b2c4d6e8f00112233445566778899aabbccddeeff00"
@@ -330,6 +330,7 @@ def report(*environments: EnvironmentPosture, findings: Iterable[Finding] = (), 
         "policy_name": "baseline",
         "policy_digest": DIGEST,
         "resolved_since_days": 30,
+        "aws": Aws("123456789012", "eu-central-1"),
     }
     return ReportData(environments=environments, **fields | changes)
 
@@ -533,3 +534,72 @@ def _as_it_stands(posture: RulePosture) -> RulePosture:
     if posture.rule_id == "DT-ENV-02":
         state = RuleState.DISABLED
     return msgspec.structs.replace(posture, state=state, reason=reason)
+
+
+SECRET_SHAPE = "dt0c01.ST2EY72KQINMH574WMNVI7YN." + "G3DFPBEJYMODIDAEX454M7YWBUVEFOWKPRVMWFASS64NFH52PX6BNDVFFM572RZM"
+HOSTILE = (
+    "=cmd|' /C calc'!A0",
+    "+1;=2",
+    "@SUM(1+1)*cmd",
+    "<script>alert(1)</script>",
+    "[click](javascript:alert(1)) ![x](http://203.0.113.9/p.png) <img src=x onerror=alert(1)>",
+    "| a | b |\n|---|---|\n# title\n```\ncode",
+    "http://203.0.113.9/login www.example.com jane@example.com",
+    "\x00\x01\x07\x1b[31m\x7f\x85\ufffe",
+    "\ud800 lone \udfff",
+    "\u202eevil\u202c \u200b\ufeff\u2028\u2029",
+    'quote " comma , tab \t backslash \\ {{ 7*7 }} ${7*7} %0a %n',
+    "  spaces around  ",
+    "",
+    "x" * 10_000,
+    "\U0001f600" * 9_000,
+    f"named {SECRET_SHAPE} by mistake",
+)
+"""Values as they may come from outside."""
+
+
+def every_kind() -> list[Finding]:
+    """Findings of every kind, in a report's order: open, reopened, without token, hostile, waived, resolved."""
+
+    def one(number: int, **changes: Any) -> Finding:
+        return finding(number, **{"label": f"dt0c01.{number:024}"} | changes)
+
+    opened = [
+        one(0, severity=Severity.CRITICAL),
+        one(1, severity=Severity.CRITICAL, reopenings=2),
+        one(
+            2,
+            severity=Severity.HIGH,
+            rule_id="DT-EXP-06",
+            label="environment",
+            token_name=None,
+            owner=None,
+            locations=(),
+        ),
+        one(3, severity=Severity.HIGH, rule_id="GONE-01", is_stored=False),
+        *(
+            one(
+                10 + number,
+                severity=Severity.MEDIUM,
+                token_name=value,
+                owner=value,
+                message=value,
+                evidence={"value": value, value: [value]},
+                locations=(Location(value, value),),
+            )
+            for number, value in enumerate(HOSTILE)
+        ),
+    ]
+    waived = [one(50, waiver=WAIVER), *(one(60 + n, waiver=hostile_waiver(n)) for n in range(len(HOSTILE)))]
+    resolved = [
+        one(90 + number, status="resolved", resolved_at=NOW - timedelta(days=1), resolution=resolution)
+        for number, resolution in enumerate(Resolution)
+    ]
+    return opened + waived + resolved
+
+
+def hostile_waiver(number: int) -> Waiver:
+    """A waiver of which every text is hostile."""
+    return msgspec.structs.replace(
+        WAIVER, **dict.fromkeys(("id", "owner", "approver", "reason", "ticket"), HOSTILE[number])
+    )

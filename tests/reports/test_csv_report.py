@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,17 @@ from auditor.model.finding import Severity
 from auditor.model.token import Location
 from auditor.policy.registry import rules
 from auditor.reports.csv_format import COVERAGE_COLUMNS, FINDING_COLUMNS, Csv, CsvCoverage
-from tests.reports.report_samples import WAIVER, environment, estate, estate_findings, finding, report, sweep, written
+from tests.reports.report_samples import (
+    WAIVER,
+    environment,
+    estate,
+    estate_findings,
+    every_kind,
+    finding,
+    report,
+    sweep,
+    written,
+)
 
 NO_WAIVER = ("waiver", "waived_until", "waiver_owner", "waiver_approver", "waiver_ticket", "waiver_reason")
 
@@ -61,7 +72,7 @@ async def test_finding_reads_back() -> None:
         "resolved_at": "",
         "resolution": "",
         "reopenings": "1",
-        "evidence": json.dumps(original.evidence),
+        "evidence": json.dumps(original.evidence, separators=(",", ":")),
         "key": original.key,
         **dict.fromkeys(NO_WAIVER, ""),
     }
@@ -131,6 +142,17 @@ async def test_no_cell_begins_like_a_formula_and_every_record_is_one_line(text: 
     for cell in row.values():
         for part in cell.split(";"):
             assert not part.lstrip(' "').startswith(("=", "+", "-", "@"))
+
+
+async def test_pandas_reads_findings_of_every_kind() -> None:
+    text = await written(Csv(), report(environment()), every_kind())
+    frame = pandas.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    assert list(frame.columns) == list(FINDING_COLUMNS)
+    assert frame.to_dict("records") == records(text)
+    assert len(frame) == len(every_kind())
+    typed = pandas.read_csv(io.StringIO(text), parse_dates=["opened_at", "last_seen_at"])
+    assert str(typed["opened_at"].dt.tz) == "UTC"
+    assert typed["is_stored"].dtype == bool
 
 
 async def test_coverage_has_a_row_for_each_environment() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.reports.registry import formats
+from auditor.reports.registry import SHIPPED, formats
 
 
 @pytest.fixture
@@ -26,17 +26,25 @@ def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_shipped_formats_go_by_their_names() -> None:
     assert [(name, one.suffix, one.media_type) for name, one in formats().items()] == [
         ("html", "html", "text/html"),
+        ("markdown", "md", "text/markdown"),
         ("json", "json", "application/json"),
+        ("jsonl", "jsonl", "application/x-ndjson"),
         ("csv", "csv", "text/csv"),
         ("csv-coverage", "coverage.csv", "text/csv"),
         ("csv-verdicts", "verdicts.csv", "text/csv"),
+        ("xlsx", "xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+        ("ocsf", "ocsf.jsonl", "application/x-ndjson"),
+        ("oscal", "oscal.json", "application/oscal+json"),
+        ("sarif", "sarif", "application/sarif+json"),
+        ("asff", "asff.json", "application/json"),
     ]
+    assert [name for name, one in formats().items() if one.is_binary] == ["xlsx"]
 
 
 def test_another_package_adds_its_format(plugged: Path) -> None:
     plugged.write_text("class House:\n    name = 'house'\n\n\nFORMAT = House()\n")
 
-    assert list(formats()) == ["html", "json", "csv", "csv-coverage", "csv-verdicts", "house"]
+    assert list(formats()) == [*(one.name for one in SHIPPED), "house"]
 
 
 def test_two_formats_of_one_name_are_an_error(plugged: Path) -> None:

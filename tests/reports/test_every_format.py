@@ -1,0 +1,53 @@
+"""What holds of every format, whatever values come from outside."""
+
+import io
+import json
+
+import msgspec
+import pytest
+
+from auditor.model.finding import Finding
+from auditor.reports.base import Format
+from auditor.reports.jsonl_format import JsonLines
+from auditor.reports.registry import SHIPPED
+from tests.reports.report_samples import SECRET_SHAPE, environment, every_kind, report, stream, written, written_bytes
+
+
+class Pipe(io.BytesIO):
+    """What standard output is when another program reads it."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_args: int) -> int:
+        raise io.UnsupportedOperation("seek")
+
+    def tell(self) -> int:
+        raise io.UnsupportedOperation("tell")
+
+    def read(self, _size: int | None = -1, /) -> bytes:
+        raise io.UnsupportedOperation("read")
+
+
+@pytest.mark.parametrize("form", SHIPPED, ids=lambda form: form.name)
+async def test_hostile_values_break_nothing_and_no_secret_shows(form: Format) -> None:
+    content = await written_bytes(form, report(environment(), findings=every_kind()), every_kind())
+    assert SECRET_SHAPE.rpartition(".")[2].encode() not in content
+    if not form.is_binary:
+        content.decode()
+
+
+@pytest.mark.parametrize("form", SHIPPED, ids=lambda form: form.name)
+async def test_report_goes_into_a_pipe(form: Format) -> None:
+    out = Pipe()
+    await form.write(report(environment()), stream(every_kind()), out)
+    assert not out.closed
+    assert out.getvalue()
+
+
+async def test_every_line_of_json_lines_is_a_finding() -> None:
+    lines = (await written(JsonLines(), report(), every_kind())).removesuffix("\n").split("\n")
+    read = [msgspec.json.decode(line, type=Finding) for line in lines]
+    assert [one.key for one in read] == [one.key for one in every_kind()]
+    assert read[0] == every_kind()[0]
+    assert json.loads(lines[1])["reopenings"] == 2
