@@ -327,7 +327,12 @@ def forecast(
 @app.command()
 def report(
     report_format: Annotated[
-        str, typer.Option("--format", "-f", help="csv-verdicts, csv-coverage, csv, json or html.")
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            help="csv-verdicts, csv-coverage, csv, html, json, jsonl, markdown, xlsx, ocsf, oscal, sarif or asff.",
+        ),
     ] = "html",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write; standard output when absent or -.")
@@ -336,8 +341,8 @@ def report(
     framework: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only the controls of this framework, and the rules and findings that bear on them: owasp-nhi, "
-            "nist-800-53, iso-27001, pci-dss, cis, soc-2, nis2 or dora."
+            help="Only what bears on the controls of this framework: owasp-nhi, nist-800-53, iso-27001, pci-dss, cis, "
+            "soc-2, nis2 or dora."
         ),
     ] = None,
     resolved_days: Annotated[
@@ -354,6 +359,12 @@ def report(
             "was resolved then in place of --resolved-days."
         ),
     ] = None,
+    aws_account: Annotated[
+        str | None, typer.Option(help="The AWS account that findings belong to, twelve digits; for asff.")
+    ] = None,
+    aws_region: Annotated[
+        str | None, typer.Option(envvar="AWS_REGION", help="The AWS region that findings belong to; for asff.")
+    ] = None,
 ) -> None:
     """Write a report of findings, of controls, and of the coverage of sweeps."""
     from auditor.cli import reporting
@@ -368,6 +379,8 @@ def report(
             resolved_days=resolved_days,
             as_of=as_of,
             period=period,
+            aws_account=aws_account,
+            aws_region=aws_region,
         )
     )
 

@@ -1,6 +1,7 @@
 """``auditor report``: writes a report to a file or to standard output."""
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -10,11 +11,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import msgspec
+
 from auditor.cli.session import Session, now, require_known, run_loop
 from auditor.cli.showing import console, writing
 from auditor.model.errors import ConfigError, Problem
 from auditor.policy.base import Framework
-from auditor.reports.base import Format
+from auditor.reports.base import Aws, Format
 from auditor.reports.period import Period, parse_instant, parse_period
 from auditor.reports.reading import snapshot
 from auditor.reports.registry import formats
@@ -30,6 +33,8 @@ def report(
     resolved_days: int,
     as_of: str | None,
     period: str | None,
+    aws_account: str | None,
+    aws_region: str | None,
 ) -> int:
     """Write a report; an existing file is replaced only by a whole one."""
     known = formats()
@@ -40,6 +45,7 @@ def report(
     if known[wanted].is_binary and (output is None or str(output) == "-") and sys.stdout.isatty():
         raise ConfigError(Problem("--output", f"{wanted} is not text, which a terminal cannot show; name a file"))
     chosen = [_framework(name) for name in frameworks]
+    aws = _aws(aws_account, aws_region) if wanted == "asff" else None
     at = now()
     moment = when(at, as_of=as_of, period=period)
     run_loop(
@@ -52,9 +58,22 @@ def report(
             environments=environments,
             frameworks=chosen,
             resolved_days=resolved_days,
+            aws=aws,
         )
     )
     return 0
+
+
+def _aws(account: str | None, region: str | None) -> Aws:
+    """Return where in AWS findings belong; raises ``ConfigError`` with all that is missing or wrong."""
+    problems = []
+    if account is None or not re.fullmatch("[0-9]{12}", account):
+        problems.append(Problem("--aws-account", "asff needs the account that findings belong to, twelve digits"))
+    if region is None or not re.fullmatch("[a-z]{2}(-[a-z]+)+-[0-9]+", region):
+        problems.append(Problem("--aws-region", "asff needs the region that findings belong to, eu-central-1 say"))
+    if account is None or region is None or problems:
+        raise ConfigError(*problems)
+    return Aws(account, region)
 
 
 def _framework(name: str) -> Framework:
@@ -103,6 +122,7 @@ async def _write(
     environments: Sequence[str],
     frameworks: Sequence[Framework],
     resolved_days: int,
+    aws: Aws | None,
 ) -> None:
     config = session.load()
     require_known(config, environments, "--environment")
@@ -119,7 +139,7 @@ async def _write(
         ) as (data, findings),
     ):
         with destination(output) as out:
-            await wanted.write(data, findings, out)
+            await wanted.write(msgspec.structs.replace(data, aws=aws), findings, out)
     if output is not None and str(output) != "-":
         console(errors=True).print(f"Wrote {output}.")
 

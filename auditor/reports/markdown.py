@@ -64,6 +64,8 @@ def _head(data: ReportData) -> Iterator[str]:
     yield "# Token audit report"
     yield ""
     made = f"Made {_minute(data.made_at)} by auditor {data.version}"
+    if data.as_of is not None:
+        made = f"As of {_minute(data.as_of)}. {made}"
     yield (
         f"{made}; policy {escaped(data.policy_name)} (SHA-256 {data.policy_digest[:12]}…)."
         if data.policy_name

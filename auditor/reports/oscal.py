@@ -137,11 +137,11 @@ def _result(data: ReportData, judged: Sequence[FrameworkAssessment]) -> dict[str
         if one.served
     ]
     return {
-        "uuid": _id("result", iso(data.made_at)),
+        "uuid": _id("result", iso(data.instant)),
         "title": "Audit of stored tokens",
         "description": _scope(data.environments),
-        "start": iso(min((sweep.started_at for sweep in sweeps), default=data.made_at)),
-        "end": iso(data.made_at),
+        "start": iso(min((sweep.started_at for sweep in sweeps), default=data.instant)),
+        "end": iso(data.instant),
         "props": list(
             _props({"policy": data.policy_name, "policy-sha256": data.policy_digest, "auditor-version": data.version})
         ),
@@ -168,7 +168,7 @@ def _tested(rule: RulePosture, data: ReportData) -> dict[str, object]:
     """Return the observation that a rule was applied, or was not, to an environment's tokens."""
     here = next((one for one in data.environments if one.name == rule.environment), None)
     sweep = here.last_sweep if here else None
-    at = data.made_at if sweep is None else (sweep.finished_at or sweep.started_at)
+    at = data.instant if sweep is None else (sweep.finished_at or sweep.started_at)
     waived = sum(rule.waived_by_severity.values())
     said = f"{rule.open_findings} open and {waived} waived findings" if rule.state is RuleState.ASSESSED else rule.state
     reason = f": {escaped_whole(rule.reason)}" if rule.reason else ""

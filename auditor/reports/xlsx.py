@@ -177,11 +177,17 @@ def _shown(value: str) -> str:
 
 
 def _summary(sheets: _Sheets, data: ReportData) -> None:
-    made = f"Made {data.made_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC by auditor {data.version}"
+    made = f"Made {_minute(data.made_at)} by auditor {data.version}"
+    if data.as_of is not None:
+        made = f"As of {_minute(data.as_of)}. {made}"
     policy = f"; policy {data.policy_name} (SHA-256 {data.policy_digest})" if data.policy_name else ""
     lines = [("Token audit report", True), (f"{made}{policy}.", False), (sentences.headline(data), True)]
     lines += [(sentence, False) for sentence in sentences.summary(data)]
     sheets.plain("Summary", [*lines, (JUDGEMENT, False)])
+
+
+def _minute(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 _ENVIRONMENTS: Final = (

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 from auditor.policy.registry import rules
 from auditor.policy.sampling import example_of
-from tests.command_line import Site, ordinary_environ, run
+from auditor.reports.registry import formats
+from tests.command_line import Site, ended, ordinary_environ, run
 
 
 @pytest.fixture
@@ -175,6 +177,39 @@ def test_report_is_the_same_in_a_file_and_on_standard_output(swept: Site, tmp_pa
             assert [row["verdict"] for row in csv.DictReader(io.StringIO(text))] == ["risky"] * 4
         case _:
             assert [row["environment"] for row in csv.DictReader(io.StringIO(text))][:1] == ["prod"]
+
+
+@pytest.mark.parametrize("name", sorted(formats().keys() - {"html", "json", "csv", "csv-verdicts", "csv-coverage"}))
+def test_report_of_every_format_goes_to_a_file(swept: Site, tmp_path: Path, name: str) -> None:
+    output = tmp_path / "made report"
+    aws = ["--aws-account", "123456789012", "--aws-region", "eu-central-1"] if name == "asff" else []
+    assert swept.run("report", "--format", name, "--output", str(output), *aws).exit_code == 0
+    assert output.stat().st_size > 1000
+
+
+def test_help_names_every_format() -> None:
+    words = re.findall(r"[a-z-]+", run("report", "--help", environ=ordinary_environ() | {"COLUMNS": "200"}).out)
+    assert set(formats()) <= set(words)
+
+
+def test_aws_findings_need_an_account_and_a_region(swept: Site) -> None:
+    done = swept.run("report", "-f", "asff", "--aws-account", "prod")
+    assert done.exit_code == 2
+    assert done.complaints == [
+        "--aws-account: asff needs the account that findings belong to, twelve digits",
+        "--aws-region: asff needs the region that findings belong to, eu-central-1 say",
+    ]
+
+
+def test_binary_report_is_not_written_to_a_terminal(swept: Site) -> None:
+    ours, its = os.openpty()
+    try:
+        done = ended(swept.started("report", "-f", "xlsx", stdout=its))
+        assert done.exit_code == 2
+        assert done.complaints == ["--output: xlsx is not text, which a terminal cannot show; name a file"]
+    finally:
+        os.close(ours)
+        os.close(its)
 
 
 def test_report_of_a_file_has_the_mode_of_the_umask_and_leaves_nothing_beside(swept: Site, tmp_path: Path) -> None:
