@@ -123,7 +123,9 @@ def test_digest_that_must_be_shorter_shows_fewer_and_counts_the_rest() -> None:
     assert len(texts[-1]) <= 200
 
 
-@pytest.mark.parametrize("hostile", ["a\nTo: all@example.com", "a\x1b[2J", "a\u202eb", "a\x01b\x05", TOKEN])
+@pytest.mark.parametrize(
+    "hostile", ["a\nTo: all@example.com", "deploy password=hunter2hunter2", "a\x1b[2J", "a\u202eb", "a\x01b\x05", TOKEN]
+)
 def test_text_from_outside_is_one_visible_line_without_secrets(hostile: str) -> None:
     words = SHIPPED.words(
         message(token_name=hostile, owner=hostile, title=hostile, message=hostile, key=f"p/{hostile}/R")

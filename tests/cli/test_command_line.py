@@ -31,11 +31,16 @@ def test_every_command_of_the_design_is_there() -> None:
     top = {path[0] for path, _command in ALL if path}
     assert top == {
         *("demo", "sweep", "run", "check", "tokens", "rules", "findings", "policy", "report", "version"),
-        *("waive", "waivers", "revocable", "forecast"),
+        *("waive", "waivers", "revocable", "forecast", "hooks"),
     }
     kept = {path[1] for path, _command in ALL if path[:1] == ("tokens",) and len(path) > 1}
     assert kept == {"import", "add", "list", "remove", "rotate-key"}
     assert {path[1] for path, _command in ALL if path[:1] == ("policy",) and len(path) > 1} == {"explain", "diff"}
+    assert {path[1] for path, _command in ALL if path[:1] == ("hooks",) and len(path) > 1} == {
+        "list",
+        "test",
+        "preview",
+    }
 
 
 @pytest.mark.parametrize(("path", "command"), ALL, ids=[" ".join(path) or "auditor" for path, _command in ALL])
