@@ -17,8 +17,10 @@ from auditor.reports.rule_views import rule_views
 _LIMIT: Final = 200
 """Characters of any one value from outside; a longer one says how long it was."""
 
-_MEANT: Final = re.compile(r"([\\`*_\[\]<>|~&!#:@$^{}]|(?<=www)\.|^[-+=.()0-9])")
+_MEANT: Final = re.compile(r"([\\`*_\[\]<>|~&!#:@$^{}]|(?<=www)\.|^[-+=])")
 """Signs that a renderer may take for more than themselves, inside a line or at its beginning."""
+_NUMBERED: Final = re.compile(r"^([0-9]+)([.)])")
+"""What begins a list."""
 
 _BODIES: Final = ("open", "waived", "resolved")
 _TITLES: Final = {"open": "Open findings", "waived": "Waived findings", "resolved": "Resolved findings"}
@@ -57,7 +59,7 @@ class Markdown:
 
 def escaped(value: str) -> str:
     """Return text from outside as one line that no renderer takes for markup, a link or HTML."""
-    return _MEANT.sub(r"\\\1", clipped(visible(value), _LIMIT)) if value else ""
+    return escaped_whole(clipped(visible(value), _LIMIT))
 
 
 def _head(data: ReportData) -> Iterator[str]:
@@ -102,7 +104,7 @@ def _head(data: ReportData) -> Iterator[str]:
 
 def escaped_whole(value: str) -> str:
     """Return a sentence that may hold text from outside, escaped but not cut."""
-    return _MEANT.sub(r"\\\1", visible(value))
+    return _NUMBERED.sub(r"\1\\\2", _MEANT.sub(r"\\\1", visible(value)))
 
 
 def _environment(environment: EnvironmentPosture) -> Sequence[str]:

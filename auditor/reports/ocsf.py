@@ -24,6 +24,8 @@ _NEW, _SUPPRESSED, _RESOLVED = 1, 3, 4
 _STATUSES: Final = {_NEW: "New", _SUPPRESSED: "Suppressed", _RESOLVED: "Resolved"}
 _PASS, _FAIL = 1, 3
 _OUTCOMES: Final = {_PASS: "Pass", _FAIL: "Fail"}
+_ENVIRONMENT: Final = "environment"
+"""The label of findings that are about an environment itself."""
 _SEVERITIES: Final = {
     Severity.INFO: (1, "Informational"),
     Severity.LOW: (2, "Low"),
@@ -181,7 +183,7 @@ def _standing(finding: Finding) -> tuple[int, int]:
 def _resource(finding: Finding) -> _Resource:
     return _Resource(
         uid=finding.label,
-        type="API token",
+        type="Environment" if finding.label == _ENVIRONMENT else "API token",
         namespace=finding.environment,
         data={"is_stored": finding.is_stored, "locations": _places(finding)},
         name=finding.token_name,

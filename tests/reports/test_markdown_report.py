@@ -1,6 +1,5 @@
 """The Markdown report, rendered by markdown-it: what it says, and that nothing from outside is markup in it."""
 
-import html
 import re
 from collections.abc import Iterator
 
@@ -11,7 +10,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from auditor.model.token import Location
-from auditor.reports.markdown import Markdown, escaped
+from auditor.outside_text import visible
+from auditor.reports.markdown import Markdown, escaped, escaped_whole
 from tests.reports.report_samples import (
     HOSTILE,
     WAIVER,
@@ -95,9 +95,6 @@ async def test_report_says_the_summary_the_environments_and_the_controls() -> No
     assert "## What to do" in text
 
 
-ALLOWED = {"text", "inline", "softbreak", "strong_open", "strong_close", "text_special"}
-
-
 @ids
 async def test_nothing_from_outside_is_markup(renderer: MarkdownIt) -> None:
     text = await written(Markdown(), report(environment(), findings=every_kind()), every_kind())
@@ -114,17 +111,23 @@ async def test_nothing_from_outside_is_markup(renderer: MarkdownIt) -> None:
 )
 def test_text_renders_as_itself_in_a_table(value: str) -> None:
     shown = escaped(value)
-    assert "\n" not in shown
     for renderer in RENDERERS:
         tokens = renderer.parse(f"| a | b |\n| --- | --- |\n| x | {shown} |\n")
         cells = [token for token in tokens if token.type == "inline"]
         assert len(cells) == 4
-        assert {leaf.type for leaf in leaves(cells[-1].children or [])} <= ALLOWED
-        assert "".join(leaf.content for leaf in leaves(cells[-1].children or [])) == escaped_back(shown)
+        assert {leaf.type for leaf in leaves(cells[-1].children or [])} <= {"text", "text_special"}
+        assert "".join(leaf.content for leaf in leaves(cells[-1].children or [])) == visible(value).strip()
 
 
-def escaped_back(shown: str) -> str:
-    return html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", shown)).strip()
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet=st.one_of(st.sampled_from("0123456789.)-+=#>*_~`\t "), st.characters(exclude_categories=()))))
+def test_text_begins_no_block(value: str) -> None:
+    for renderer in RENDERERS:
+        kinds = [token.type for token in renderer.parse(f"- x\n- {escaped_whole(value)}\n")]
+        assert set(kinds) <= {
+            f"{kind}_{end}" for kind in ("bullet_list", "list_item", "paragraph") for end in ("open", "close")
+        } | {"inline"}
+        assert kinds.count("list_item_open") == 2
 
 
 async def test_place_of_a_token_breaks_nothing() -> None:

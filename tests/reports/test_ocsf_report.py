@@ -88,6 +88,17 @@ async def test_event_says_what_was_found_where_and_what_to_do() -> None:
     assert event["unmapped"]["evidence"] == finding().evidence
 
 
+async def test_finding_about_an_environment_has_the_environment_for_its_resource() -> None:
+    (event,) = await events(finding(label="environment", token_name=None, owner=None, locations=()))
+    (resource,) = event["resources"]
+    assert resource == {
+        "uid": "environment",
+        "type": "Environment",
+        "namespace": "production",
+        "data": {"is_stored": True, "locations": []},
+    }
+
+
 async def test_waived_event_says_by_whom_and_why() -> None:
     (event,) = await events(finding(waiver=WAIVER))
     assert event["comment"] == "Waived by jane.doe@example.com (SEC-1042): moves to OAuth clients in April"
