@@ -13,6 +13,7 @@ from auditor.model.sweep import RuleState, SweepSummary
 from auditor.policy.base import Framework, Rule
 from auditor.policy.forecast import Forecast
 from auditor.policy.revocation import Judgement
+from auditor.reports.figures import Figures
 from auditor.reports.period import Period
 from auditor.store.timeline import Timeline
 
@@ -130,6 +131,8 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """What expires within twelve months, for each environment that was swept."""
     verdicts: Verdicts = _none
     """On every stored token."""
+    figures: Figures = Figures()
+    """Counts for pictures and statements, of the same instant."""
     written: Mapping[str, Rule] = {}
     """Rules that the applied policies write, by id, beside those of the catalogue."""
     aws: Aws | None = None

@@ -16,6 +16,7 @@ from auditor.policy.registry import rules
 from auditor.policy.scope_catalogue import SCOPES
 from auditor.policy.written.document import WrittenRule
 from auditor.policy.written.rules import made_of
+from auditor.reports import figures
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData, RulePosture
 from auditor.reports.expiry import forecasts
 from auditor.reports.period import Period
@@ -99,6 +100,7 @@ async def snapshot(
             period=period,
             exact_since=exact_since,
             timeline=lambda: timeline(connection, first_day, last_day, environments, serving),
+            figures=await figures.read(connection, instant, since, environments),
             forecasts=await forecasts(connection, instant, Staggering(), environments),
             verdicts=lambda: judgements(connection, revocation.Filter(environments=tuple(environments)), instant),
         )

@@ -13,10 +13,11 @@ from auditor.policy.rules import exp_06
 from auditor.policy.rules.exp_06 import Cliff
 from auditor.store.connection import Connection
 
-_LIVE: Final = """
+LIVE: Final = """
     t.removed_at is null and t.outcome = 'found' and t.enabled is distinct from false
     and (t.expiration_date is null or t.expiration_date > $1)
 """
+"""A condition on ``token t``; ``$1`` is now."""
 _DAY: Final = "(t.expiration_date at time zone 'UTC')::date"
 
 
@@ -44,7 +45,7 @@ async def ends(connection: Connection, now: datetime, until: date, environments:
         select environment.name, counted.day, counted.tokens
         from (
             select t.environment_id, case when {_DAY} <= $2::date then {_DAY} end as day, count(*) as tokens
-            from token t where {_LIVE} group by 1, 2
+            from token t where {LIVE} group by 1, 2
         ) counted
         join environment on environment.id = counted.environment_id
         """,
@@ -73,7 +74,7 @@ async def endings(
         f"""
         select t.label, t.name, t.owner, t.expiration_date
         from token t
-        where t.environment_id = (select id from environment where name = $2) and {_LIVE} and {_DAY} = any ($3::date[])
+        where t.environment_id = (select id from environment where name = $2) and {LIVE} and {_DAY} = any ($3::date[])
         order by {_DAY}, t.owner collate "C", t.label collate "C"
         """,
         now,
