@@ -136,6 +136,7 @@ async def _write(
             frameworks=frameworks,
             as_of=moment.as_of,
             period=moment.period,
+            schedules=[f"{name}: {one.told}" for name, one in config.document.schedules.items()],
         ) as (data, findings),
     ):
         with destination(output) as out:

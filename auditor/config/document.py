@@ -171,6 +171,12 @@ class ScheduleSettings(_Table):
             raise ValueError('a schedule has either cron = "…" or every = "…"')
         return self
 
+    @property
+    def told(self) -> str:
+        """The schedule in words: ``0 2 * * * (UTC), environments *``."""
+        times = f"every {self.every}" if self.cron is None else f"{self.cron} ({self.timezone})"
+        return f"{times}, environments {', '.join(self.environments)}"
+
 
 def _listen(text: str) -> str:
     if text.startswith("unix:"):

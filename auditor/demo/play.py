@@ -73,7 +73,12 @@ class Demo:
 
     async def report(self, wanted: Format, out: BinaryIO) -> None:
         """Write the report of how things stand."""
-        async with snapshot(self._pool, now=self._organisation.clock(), resolved_days=30) as (data, stream):
+        async with snapshot(
+            self._pool,
+            now=self._organisation.clock(),
+            resolved_days=30,
+            schedules=[f"{name}: {one.told}" for name, one in self._assembly.config.document.schedules.items()],
+        ) as (data, stream):
             await wanted.write(data, stream, out)
 
 

@@ -133,6 +133,8 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """On every stored token."""
     figures: Figures = Figures()
     """Counts for pictures and statements, of the same instant."""
+    schedules: Sequence[str] = ()
+    """When sweeps are due, a line for each schedule; empty where none is configured, or it is not known."""
     written: Mapping[str, Rule] = {}
     """Rules that the applied policies write, by id, beside those of the catalogue."""
     aws: Aws | None = None

@@ -14,7 +14,7 @@ from markupsafe import Markup
 Spec = Mapping[str, Any]
 """A Vega-Lite specification, https://vega.github.io/vega-lite/docs/spec.html, without size and configuration."""
 
-WIDTH: Final = 400
+WIDTH: Final = 290
 """Of the drawing without its axes, in pixels: a chart is as wide as a column of the page, and text keeps its size."""
 
 COLOURS: Final[Mapping[str, str]] = {
@@ -62,6 +62,8 @@ _CONFIG: Final[Spec] = {
 }
 
 _ROOT: Final = re.compile(r"<svg[^>]*? width=\"([\d.]+)\" height=\"([\d.]+)\" viewBox=\"([\d. -]+)\"[^>]*>")
+_TAG: Final = re.compile(r"<(?:g|path)\b[^>]*>")
+_ROLE: Final = re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
 
 
 def drawn(spec: Spec, label: str) -> Markup:
@@ -76,12 +78,23 @@ def drawn(spec: Spec, label: str) -> Markup:
     # The library escapes text, see tests/reports/test_charts.py; the root is written anew, for its role and its name.
     return Markup('<svg class="chart" role="img" aria-label="{}" viewBox="{}" width="{}" height="{}">').format(
         label, box, width, height
-    ) + Markup(text[root.end() :])  # noqa: S704
+    ) + Markup(_TAG.sub(_without_roles, text[root.end() :]))  # noqa: S704
 
 
-def colours(names: Sequence[str], fills: Sequence[str]) -> Spec:
-    """Return a scale that gives each name its colour of ``COLOURS``, in a legend of that order."""
-    return {"domain": list(names), "range": [COLOURS[fill] for fill in fills]}
+def _without_roles(tag: re.Match[str]) -> str:
+    """The parts of a picture are no pictures; the library gives them roles, and no names."""
+    return _ROLE.sub("", tag[0])
+
+
+def _coloured(field: str, names: Sequence[str], fills: Sequence[str]) -> Spec:
+    """Return an encoding that gives each name its colour of ``COLOURS``, with a legend of that order."""
+    longest = max(map(len, names), default=0)
+    return {
+        "field": field,
+        "type": "nominal",
+        "scale": {"domain": list(names), "range": [COLOURS[fill] for fill in fills]},
+        "legend": {"columns": max(1, WIDTH // (longest * 7 + 20))},
+    }
 
 
 def stacked_bars(
@@ -110,7 +123,7 @@ def stacked_bars(
                 "stack": "zero",
                 "axis": {"title": title, "format": "~s", "tickMinStep": 1, "tickCount": 5},
             },
-            "color": {"field": "part", "type": "nominal", "scale": colours(parts, fills)},
+            "color": _coloured("part", parts, fills),
             "order": {"field": "place", "type": "quantitative"},
         },
     }
@@ -138,7 +151,7 @@ def stacked_days(
                 "stack": "zero",
                 "axis": {"title": title, "format": "~s", "tickMinStep": 1, "tickCount": 4},
             },
-            "color": {"field": "part", "type": "nominal", "scale": colours(parts, fills)},
+            "color": _coloured("part", parts, fills),
             "order": {"field": "place", "type": "quantitative"},
         },
     }
@@ -169,7 +182,7 @@ def matrix(
             {
                 "mark": {"type": "rect", "stroke": COLOURS["paper"], "strokeWidth": 2},
                 "encoding": {
-                    "color": {"field": "across", "type": "nominal", "scale": colours(across, fills), "legend": None},
+                    "color": {**_coloured("across", across, fills), "legend": None},
                     "fillOpacity": {"field": "depth", "type": "quantitative", "scale": None},
                 },
             },
@@ -192,7 +205,7 @@ def _names(by: Sequence[str]) -> Spec:
         "type": "nominal",
         "sort": None,
         "scale": {"domain": list(by)},
-        "axis": {"title": None, "labelLimit": 150, "labelColor": COLOURS["ink"]},
+        "axis": {"title": None, "labelLimit": 130, "labelColor": COLOURS["ink"]},
     }
 
 
@@ -219,6 +232,6 @@ def strips(
                 "axis": {"title": None, "format": "%b %d", "grid": False, "tickCount": 5, "labelFlush": True},
             },
             "x2": {"field": "end"},
-            "color": {"field": "part", "type": "nominal", "scale": colours(parts, fills)},
+            "color": _coloured("part", parts, fills),
         },
     }

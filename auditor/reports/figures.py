@@ -30,15 +30,24 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     policies: Sequence[AppliedPolicy] = ()
 
 
-async def read(connection: Connection, now: datetime, since: datetime, environments: Sequence[str] = ()) -> Figures:
-    """Read every figure of some environments, empty for all; findings that ended count from ``since`` on."""
+async def read(
+    connection: Connection,
+    now: datetime,
+    since: datetime,
+    environments: Sequence[str] = (),
+    rules: Sequence[str] = (),
+) -> Figures:
+    """Read every figure of some environments, and of some rules' findings, empty for all.
+
+    Findings that ended count from ``since`` on.
+    """
     first_day = (now - timedelta(days=SWEPT_DAYS - 1)).date()
     return Figures(
-        ages=await figures.ages(connection, now, environments),
+        ages=await figures.ages(connection, now, environments, rules),
         idleness=await figures.idleness(connection, now, environments, most=MAX_OWNERS),
         scope_risk=await figures.scope_risk(connection, now, environments),
-        adherence=await figures.adherence(connection, now, since, environments),
+        adherence=await figures.adherence(connection, now, since, environments, rules),
         swept_days=await figures.swept_days(connection, first_day, environments),
-        waivers=await figures.waivers_in_force(connection, environments),
+        waivers=await figures.waivers_in_force(connection, environments, rules),
         policies=await figures.applied_policies(connection, environments),
     )

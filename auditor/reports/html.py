@@ -11,13 +11,16 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from auditor.model.finding import Finding, Resolution, Severity
 from auditor.outside_text import clipped, visible
+from auditor.policy.assessment import ControlState
 from auditor.reports import sentences, verdicts
 from auditor.reports.base import Findings, ReportData, as_text
 from auditor.reports.calendar import HEIGHT, calendar
+from auditor.reports.controls import JUDGEMENT, assessments
+from auditor.reports.pictures import pictures
 from auditor.reports.rule_views import rule_views
 
 MAX_LISTED: Final = 2000
@@ -25,6 +28,9 @@ MAX_LISTED: Final = 2000
 
 MAX_REVOCABLE: Final = 200
 """Tokens that can be revoked and that the page lists, surest first."""
+
+_MAX_POLICIES: Final = 10
+"""Policies whose text the page holds, that of the latest sweep first."""
 
 _NAME_LIMIT: Final = 120
 _TEXT_LIMIT: Final = 1000
@@ -46,8 +52,10 @@ class Html:
     suffix = "html"
     is_binary = False
 
-    def __init__(self, max_listed: int = MAX_LISTED) -> None:
+    def __init__(self, max_listed: int = MAX_LISTED, *, is_paper: bool = False) -> None:
+        """``is_paper`` makes the page for paged media: with contents and running headers, without its script."""
         self._max_listed = max_listed
+        self._is_paper = is_paper
 
     async def write(self, data: ReportData, findings: Findings, out: BinaryIO) -> None:
         """Write the page piece by piece; only one batch of findings is in memory at a time."""
@@ -55,6 +63,7 @@ class Html:
         async with aclosing(findings()) as batches:
             listing = _Listing(batches, self._max_listed)
             page = _template().generate_async(
+                is_paper=self._is_paper,
                 data=data,
                 listing=listing,
                 stored=sum(environment.stored_tokens for environment in data.environments),
@@ -64,6 +73,12 @@ class Html:
                 waived=sum(environment.waived_findings for environment in data.environments),
                 headline=sentences.headline(data),
                 summary=sentences.summary(data),
+                pictures=pictures(data),
+                frameworks=assessments(data),
+                max_listed=self._max_listed,
+                self_lookups=sentences.listed(
+                    one.name for one in data.environments if one.last_sweep is not None and one.last_sweep.self_lookup
+                ),
                 rules=rule_views(data),
                 never_swept=sentences.listed(one.name for one in data.environments if one.last_sweep is None),
                 revocable=revocable,
@@ -148,15 +163,27 @@ def _template() -> Template:
     )
     style = loader.get_source(environment, "report.css")[0]
     script = loader.get_source(environment, "report.js")[0]
+    paper_style = loader.get_source(environment, "paper.css")[0]
     environment.globals |= {
         "style": Markup(style),  # noqa: S704 - ours, and its hash is the only one that the page's own policy admits
         "script": Markup(script),  # noqa: S704
+        "paper_style": Markup(paper_style),  # noqa: S704
         "content_security_policy": (
             f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
             "base-uri 'none'; form-action 'none'"
         ),
         "severities": sentences.WORST_FIRST,
         "verdicts": verdicts.MEANINGS,
+        "control_states": tuple(ControlState),
+        "judgement": JUDGEMENT,
+        "max_policies": _MAX_POLICIES,
+        "listed": sentences.listed,
+        "counted_states": lambda counts: sentences.listed(
+            [f"{counts[one]:,} {one}" for one in counts if counts[one]], 9
+        ),
+        "state_classes": lambda counts: {
+            f"control-{state.replace(' ', '-')}": count for state, count in counts.items()
+        },
         "calendar_height": HEIGHT,
         "plural": sentences.plural,
         "share": sentences.share,
@@ -169,6 +196,7 @@ def _template() -> Template:
         "evidence": _evidence,
         "ending": _ENDINGS.__getitem__,
         "number": lambda count: f"{count:,}",
+        "policy_text": _policy_text,
     }
     return environment.get_template("report.html.j2")
 
@@ -182,6 +210,12 @@ def _finalized(value: object) -> object:
 
 def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _policy_text(content: bytes) -> Markup:
+    """Lay a policy's JSON out in lines; whole, since its digest is to be checked."""
+    text = msgspec.json.format(content, indent=2).decode()
+    return escape("\n".join(visible(line) for line in text.split("\n")))
 
 
 def _instant(at: datetime) -> Markup:

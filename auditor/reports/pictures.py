@@ -9,11 +9,11 @@ import msgspec
 from markupsafe import Markup
 
 from auditor.model.sweep import SweepStatus
+from auditor.outside_text import clipped, visible
 from auditor.policy.scopes import RiskTier
 from auditor.reports import charts
 from auditor.reports.base import ReportData
 from auditor.reports.figures import SWEPT_DAYS
-from auditor.reports.outside_text import clipped, visible
 from auditor.reports.sentences import WORST_FIRST, plural, share
 from auditor.store.figures import AGES, IDLE, Adherence, OwnerIdleness, SweptDay
 

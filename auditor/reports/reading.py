@@ -45,11 +45,13 @@ async def snapshot(
     frameworks: Sequence[Framework] = (),
     as_of: datetime | None = None,
     period: Period | None = None,
+    schedules: Sequence[str] = (),
 ) -> AsyncIterator[tuple[ReportData, Findings]]:
     """Read what a report says and offer its findings as a stream, all of one instant, for the length of the block.
 
     ``environments`` narrows the report; empty means every environment that was ever swept. ``frameworks`` narrows it to
     the rules that serve one of them, and to their findings; empty means every framework, and every rule.
+    ``schedules`` are told as they are: the database does not know them.
 
     ``as_of`` has everything stand as it did at an earlier instant. With ``period`` that is the period's end, or now
     where it is not over, and the findings that were resolved in it take the place of those of ``resolved_days``; no
@@ -100,7 +102,8 @@ async def snapshot(
             period=period,
             exact_since=exact_since,
             timeline=lambda: timeline(connection, first_day, last_day, environments, serving),
-            figures=await figures.read(connection, instant, since, environments),
+            schedules=schedules,
+            figures=await figures.read(connection, instant, since, environments, serving),
             forecasts=await forecasts(connection, instant, Staggering(), environments),
             verdicts=lambda: judgements(connection, revocation.Filter(environments=tuple(environments)), instant),
         )

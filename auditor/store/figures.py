@@ -25,24 +25,26 @@ IDLE: Final = (30, 90, 365)
 """Days without use at which a token of one band becomes one of the next: four bands, and a fifth of the never used."""
 
 _HERE: Final = "(cardinality($1::text[]) = 0 or environment.name = any ($1))"
+_OF_RULES: Final = "(cardinality($2::text[]) = 0 or f.rule_id = any ($2))"
 
 
 async def ages(
-    connection: Connection, now: datetime, environments: Sequence[str] = ()
+    connection: Connection, now: datetime, environments: Sequence[str] = (), rules: Sequence[str] = ()
 ) -> Mapping[Severity, tuple[int, ...]]:
     """Count open findings that no waiver covers, by severity and then by band of ``AGES`` since they were opened.
 
-    A severity without any is left out. ``environments`` narrows it; empty means all, here as below.
+    A severity without any is left out. ``environments`` and ``rules`` narrow it; empty means all, here as below.
     """
     counted: dict[Severity, list[int]] = {}
     for row in await connection.fetch(
         f"""
         select f.severity, count(*) as findings,
-            width_bucket(extract(epoch from $2 - f.opened_at)::float8 / 86400, $3::float8[]) as band
+            width_bucket(extract(epoch from $3 - f.opened_at)::float8 / 86400, $4::float8[]) as band
         from finding f join environment on environment.id = f.environment_id
-        where f.status = 'open' and f.waiver is null and {_HERE} group by f.severity, band
+        where f.status = 'open' and f.waiver is null and {_HERE} and {_OF_RULES} group by f.severity, band
         """,
         list(environments),
+        list(rules),
         now,
         list(AGES),
     ):
@@ -168,7 +170,11 @@ class Adherence(msgspec.Struct, frozen=True):
 
 
 async def adherence(
-    connection: Connection, now: datetime, since: datetime, environments: Sequence[str] = ()
+    connection: Connection,
+    now: datetime,
+    since: datetime,
+    environments: Sequence[str] = (),
+    rules: Sequence[str] = (),
 ) -> Mapping[Severity, Adherence]:
     """Count findings by severity and whether they kept their deadline; open ones, and those that ended since.
 
@@ -182,17 +188,18 @@ async def adherence(
     rows = await connection.fetch(
         f"""
         select own.severity, f.status, count(*) as findings, (f.evidence ? '{LATE}' or allowed.is_exact
-            and coalesce(f.resolved_at, $2) - f.severity_since >= allowed.span) as is_late
+            and coalesce(f.resolved_at, $3) - f.severity_since >= allowed.span) as is_late
         from finding f
         join environment on environment.id = f.environment_id
         cross join lateral (select coalesce(f.evidence->'{LATE}'->>'severity', f.severity) as severity) own
-        join unnest($4::text[], $5::text[], $6::interval[], $7::boolean[]) as allowed (name, severity, span, is_exact)
+        join unnest($5::text[], $6::text[], $7::interval[], $8::boolean[]) as allowed (name, severity, span, is_exact)
             on allowed.name = environment.name and allowed.severity = own.severity
-        where {_HERE} and f.waiver is null
-            and (f.status = 'open' or f.resolved_at >= $3 and f.resolution in ('evidence', 'missing'))
+        where {_HERE} and {_OF_RULES} and f.waiver is null
+            and (f.status = 'open' or f.resolved_at >= $4 and f.resolution in ('evidence', 'missing'))
         group by 1, 2, 4
         """,
         list(environments),
+        list(rules),
         now,
         since,
         [name for name, _severity in spans],
@@ -277,7 +284,9 @@ class WaiverInForce(msgspec.Struct, frozen=True):
     worst: Severity
 
 
-async def waivers_in_force(connection: Connection, environments: Sequence[str] = ()) -> Sequence[WaiverInForce]:
+async def waivers_in_force(
+    connection: Connection, environments: Sequence[str] = (), rules: Sequence[str] = ()
+) -> Sequence[WaiverInForce]:
     """Return the waivers that mute findings, the first to end first."""
     found = [
         WaiverInForce(
@@ -289,9 +298,10 @@ async def waivers_in_force(connection: Connection, environments: Sequence[str] =
             f"""
             select f.waiver, count(*) as findings, array_agg(distinct f.severity) as severities
             from finding f join environment on environment.id = f.environment_id
-            where f.waiver is not null and {_HERE} group by f.waiver
+            where f.waiver is not null and {_HERE} and {_OF_RULES} group by f.waiver
             """,
             list(environments),
+            list(rules),
         )
     ]
     return sorted(found, key=lambda one: (one.waiver.until, one.waiver.id))

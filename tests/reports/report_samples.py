@@ -1,9 +1,10 @@
 """Reports for tests, as plain values: a realistic estate, and findings by number."""
 
+import hashlib
 import io
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from auditor.policy.revocation import Cadence, Confidence, Judgement, Verdict
 from auditor.policy.rules.exp_06 import Cliff
 from auditor.policy.scopes import RiskTier
 from auditor.reports.base import Aws, EnvironmentPosture, Findings, Format, ReportData, RulePosture, Verdicts
+from auditor.reports.figures import Figures
+from auditor.store.figures import Adherence, AppliedPolicy, OwnerIdleness, SweptDay, WaiverInForce
 
 NOW = datetime(2026, 3, 2, 6, 30, tzinfo=UTC)
 DIGEST = "4f0c2d5a9b7e6c1d3f8a0b2c4d6e8f00112233445566778899aabbccddeeff00"
@@ -443,6 +446,61 @@ def estate_findings() -> list[Finding]:
     return opened + resolved
 
 
+def sample_figures() -> Figures:
+    """Figures of an estate of 12 weeks: every picture has something to show."""
+    today = NOW.date()
+    days = [today - timedelta(days=ahead) for ahead in range(83, -1, -1)]
+
+    def swept(name: str, day: date, number: int) -> SweptDay:
+        status = SweepStatus.FAILED if number % 29 == 7 else SweepStatus.INCOMPLETE if number % 11 == 3 else None
+        audited = 0 if status is SweepStatus.FAILED else 55 if status is SweepStatus.INCOMPLETE else 58
+        return SweptDay(name, day, status or SweepStatus.COMPLETE, audited, 58)
+
+    content = msgspec.json.encode({"name": "baseline", "rules": {"DT-EXP-01": {"severity": "high"}}})
+    return Figures(
+        ages={
+            Severity.CRITICAL: (1, 0, 2, 0, 0),
+            Severity.HIGH: (1, 1, 1, 1, 1),
+            Severity.MEDIUM: (0, 1, 2, 0, 1),
+            Severity.LOW: (0, 0, 1, 1, 0),
+            Severity.INFO: (1, 0, 0, 0, 0),
+        },
+        idleness=(
+            OwnerIdleness("observability", True, 1, (42, 9, 6, 3, 4)),
+            OwnerIdleness(None, True, 1, (3, 2, 4, 5, 2)),
+            OwnerIdleness("platform-automation", True, 1, (31, 6, 2, 1, 3)),
+            OwnerIdleness("oskar.brandt@example.com", True, 1, (2, 0, 1, 0, 1)),
+            OwnerIdleness(None, False, 14, (61, 12, 4, 2, 6)),
+        ),
+        scope_risk={
+            "ingest": {RiskTier.LOW: 88, RiskTier.MEDIUM: 12},
+            "settings": {RiskTier.MEDIUM: 9, RiskTier.HIGH: 23},
+            "tokens": {RiskTier.MEDIUM: 2, RiskTier.CRITICAL: 4},
+            "entities": {RiskTier.LOW: 40, RiskTier.MEDIUM: 31},
+        },
+        adherence={
+            Severity.CRITICAL: Adherence((1,), open_late=2, open_in_time=1, ended_in_time=6, ended_late=1),
+            Severity.HIGH: Adherence((7,), open_late=1, open_in_time=4, ended_in_time=11, ended_late=3),
+            Severity.MEDIUM: Adherence((30,), open_in_time=4, ended_in_time=9),
+            Severity.LOW: Adherence((60, 90), open_in_time=2),
+        },
+        swept_days=[
+            *(swept("production", day, number) for number, day in enumerate(days)),
+            *(swept("staging", day, number + 4) for number, day in enumerate(days) if number > 20 and number % 17),
+        ],
+        waivers=(WaiverInForce(WAIVER, 2, Severity.HIGH),),
+        policies=(
+            AppliedPolicy(
+                "baseline",
+                hashlib.sha256(content).hexdigest(),
+                content,
+                NOW - timedelta(days=83),
+                ("production", "staging"),
+            ),
+        ),
+    )
+
+
 def estate() -> ReportData:
     """The report on ``estate_findings``: a sweep complete, one incomplete, one failed, an environment never swept."""
     findings = estate_findings()
@@ -506,6 +564,8 @@ def estate() -> ReportData:
         policy_name=data.policy_name,
         policy_digest=data.policy_digest,
         resolved_since_days=data.resolved_since_days,
+        figures=sample_figures(),
+        schedules=("nightly: 0 2 * * * (UTC), environments *",),
         forecasts=(
             expiry(_0=1, _12=2, _58=1, _90=3, _130=31, _131=4, _200=2, _260=1, _303=12, _364=5),
             expiry("staging", 58),
