@@ -60,6 +60,7 @@ class Html:
     async def write(self, data: ReportData, findings: Findings, out: BinaryIO) -> None:
         """Write the page piece by piece; only one batch of findings is in memory at a time."""
         revocable = await verdicts.overview(data.verdicts, MAX_REVOCABLE)
+        timeline = await data.timeline()
         async with aclosing(findings()) as batches:
             listing = _Listing(batches, self._max_listed)
             page = _template().generate_async(
@@ -73,7 +74,7 @@ class Html:
                 waived=sum(environment.waived_findings for environment in data.environments),
                 headline=sentences.headline(data),
                 summary=sentences.summary(data),
-                pictures=pictures(data),
+                pictures=pictures(data, timeline),
                 frameworks=assessments(data),
                 max_listed=self._max_listed,
                 self_lookups=sentences.listed(

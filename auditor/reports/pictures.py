@@ -1,7 +1,7 @@
 """The pictures of a report: each a chart, what it says in a sentence, and its figures as a table."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
 from itertools import pairwise
 from typing import Final
 
@@ -16,6 +16,7 @@ from auditor.reports.base import ReportData
 from auditor.reports.figures import SWEPT_DAYS
 from auditor.reports.sentences import WORST_FIRST, plural, share
 from auditor.store.figures import AGES, IDLE, Adherence, OwnerIdleness, SweptDay
+from auditor.store.timeline import Timeline
 
 Cell = str | int
 
@@ -55,14 +56,53 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """The figures; the first cell of each row names it."""
 
 
-def pictures(data: ReportData) -> list[Picture]:
-    """Return the pictures of a report, in the order of the page; what nothing is known of is left out."""
+def pictures(data: ReportData, timeline: Timeline) -> list[Picture]:
+    """Return the pictures of a report, in the order of the page; none where nothing was swept."""
     figures = data.figures
-    found: list[Picture] = []
-    if figures.policies:  # something was swept
-        found += [_ages(data), _deadlines(data), _sweeps(figures.swept_days, data.made_at.date())]
-        found += [_idleness(figures.idleness), _scopes(data)]
-    return found
+    if not figures.policies:
+        return []
+    return [
+        _trend(timeline, min((one.day for one in figures.swept_days), default=timeline.first_day)),
+        _ages(data),
+        _deadlines(data),
+        _sweeps(figures.swept_days, data.instant.astimezone(UTC).date()),
+        _idleness(figures.idleness),
+        _scopes(data),
+    ]
+
+
+def _trend(timeline: Timeline, first_swept: date) -> Picture:
+    title = "Open findings over time"
+    by_day: dict[date, dict[str, int]] = {}
+    for posture in timeline.posture:
+        if posture.day >= first_swept:
+            here = by_day.setdefault(posture.day, dict.fromkeys(_SEVERITIES, 0))
+            for severity, count in posture.open_by_severity.items():
+                here[severity.value] += count
+    if not by_day:
+        return Picture(id="trend", title=title, says="Nothing was swept in that time.")
+    days = sorted(by_day)
+    then, now = (sum(by_day[day].values()) for day in (days[0], days[-1]))
+    says = f"{plural(now, 'finding was', 'findings were')} open at the end, on {days[-1]}"
+    if len(days) > 1:
+        change = "as many as" if now == then else f"{abs(now - then):,} {'more' if now > then else 'fewer'} than"
+        says += f", {change} on {days[0]}"
+    says += "; without waived ones."
+    end = days[-1] + timedelta(days=1)
+    rows = [
+        {"day": day.isoformat(), "part": severity, "count": by_day[min(day, days[-1])][severity]}
+        for day in [*days, end]
+        for severity in _SEVERITIES
+    ]
+    told = [day for place, day in enumerate(reversed(days)) if place % 7 == 0][::-1]
+    return Picture(
+        id="trend",
+        title=title,
+        says=says,
+        svg=_drawn(charts.stacked_days(rows, parts=_SEVERITIES, fills=_SEVERITIES, title="open findings"), says),
+        columns=("End of", *(name.capitalize() for name in _SEVERITIES), "All"),
+        rows=[(day.isoformat(), *by_day[day].values(), sum(by_day[day].values())) for day in told],
+    )
 
 
 def _ages(data: ReportData) -> Picture:

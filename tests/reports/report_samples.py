@@ -21,6 +21,7 @@ from auditor.policy.scopes import RiskTier
 from auditor.reports.base import Aws, EnvironmentPosture, Findings, Format, ReportData, RulePosture, Verdicts
 from auditor.reports.figures import Figures
 from auditor.store.figures import Adherence, AppliedPolicy, OwnerIdleness, SweptDay, WaiverInForce
+from auditor.store.timeline import DayPosture, Timeline
 
 NOW = datetime(2026, 3, 2, 6, 30, tzinfo=UTC)
 DIGEST = "4f0c2d5a9b7e6c1d3f8a0b2c4d6e8f00112233445566778899aabbccddeeff00"
@@ -501,6 +502,21 @@ def sample_figures() -> Figures:
     )
 
 
+async def sample_timeline() -> Timeline:
+    """Findings of 90 days, of which sweeps know the last 84: they rise, and half of them are mended at once."""
+    last = NOW.date()
+    counts = [
+        {Severity.CRITICAL: 2 + day // 20, Severity.HIGH: 3 + day // 6, Severity.MEDIUM: 4 + day // 9, Severity.LOW: 2}
+        for day in range(60)
+    ]
+    counts += [{Severity.CRITICAL: 3, Severity.HIGH: 5, Severity.MEDIUM: 4, Severity.LOW: 2, Severity.INFO: 1}] * 24
+    posture = [
+        DayPosture("production", last - timedelta(days=89 - number), ({} if number < 6 else counts[number - 6]))
+        for number in range(90)
+    ]
+    return Timeline(last - timedelta(days=89), last, posture, ())
+
+
 def estate() -> ReportData:
     """The report on ``estate_findings``: a sweep complete, one incomplete, one failed, an environment never swept."""
     findings = estate_findings()
@@ -565,6 +581,7 @@ def estate() -> ReportData:
         policy_digest=data.policy_digest,
         resolved_since_days=data.resolved_since_days,
         figures=sample_figures(),
+        timeline=sample_timeline,
         schedules=("nightly: 0 2 * * * (UTC), environments *",),
         forecasts=(
             expiry(_0=1, _12=2, _58=1, _90=3, _130=31, _131=4, _200=2, _260=1, _303=12, _364=5),

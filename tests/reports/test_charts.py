@@ -1,5 +1,6 @@
 """Charts: pure SVG in the page's colours, with every value from outside as text."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ import pytest
 from auditor.reports import charts
 from auditor.reports.pictures import Picture, pictures
 from auditor.store.figures import OwnerIdleness
-from tests.reports.report_samples import environment, estate, report, sample_figures
+from tests.reports.report_samples import environment, estate, report, sample_figures, sample_timeline
 
 STYLE = (Path(charts.__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
 
 
+TIMELINE = asyncio.run(sample_timeline())
+
+
 def picture(name: str, data: Any = None) -> Picture:
-    return next(one for one in pictures(data or estate()) if one.id == name)
+    return next(one for one in pictures(data or estate(), TIMELINE) if one.id == name)
 
 
 def texts(drawn: Picture) -> list[str]:
@@ -25,7 +29,7 @@ def texts(drawn: Picture) -> list[str]:
     return ["".join(one.itertext()) for one in ElementTree.fromstring(drawn.svg).iter() if one.tag.endswith("text")]
 
 
-@pytest.mark.parametrize("drawn", pictures(estate()), ids=lambda drawn: drawn.id)
+@pytest.mark.parametrize("drawn", pictures(estate(), TIMELINE), ids=lambda drawn: drawn.id)
 def test_chart_holds_nothing_but_shapes_and_text_in_colours_that_the_style_sheet_repaints(drawn: Picture) -> None:
     assert drawn.svg is not None
     root = ElementTree.fromstring(drawn.svg)
@@ -65,7 +69,7 @@ def test_names_from_outside_are_text_and_stay_apart_when_they_are_cut() -> None:
 
 
 def test_nothing_is_drawn_of_what_is_not_known() -> None:
-    assert pictures(report(environment())) == []
+    assert pictures(report(environment()), TIMELINE) == []
 
 
 def test_what_has_no_figures_says_so_without_a_chart() -> None:
@@ -73,10 +77,11 @@ def test_what_has_no_figures_says_so_without_a_chart() -> None:
         sample_figures(), ages={}, idleness=(), scope_risk={}, adherence={}, swept_days=()
     )
 
-    found = pictures(report(environment(), figures=figures))
+    found = pictures(report(environment(), figures=figures), msgspec.structs.replace(TIMELINE, posture=()))
 
-    assert [one.svg for one in found] == [None] * 5
+    assert [one.svg for one in found] == [None] * 6
     assert [one.says for one in found] == [
+        "Nothing was swept in that time.",
         "No finding is open.",
         "No policy sets deadlines for findings (DT-AUD-04).",
         "No sweep ended in that time.",
@@ -86,8 +91,11 @@ def test_what_has_no_figures_says_so_without_a_chart() -> None:
 
 
 def test_sentences_count_what_calls_for_a_word() -> None:
-    says = {one.id: one.says for one in pictures(estate())}
+    says = {one.id: one.says for one in pictures(estate(), TIMELINE)}
 
+    assert says["trend"] == (
+        "15 findings were open at the end, on 2026-03-02, 4 more than on 2025-12-09; without waived ones."
+    )
     assert says["ages"] == "4 of 15 open findings are 90 days old or older."
     assert says["deadlines"].startswith("84.0% of 44 findings with a deadline kept it so far")
     assert says["deadlines"].endswith("3 are open and late.")
@@ -103,3 +111,11 @@ def test_day_without_a_sweep_is_no_complete_day() -> None:
 
     assert sum(int(cell) for cell in row[1:4]) == len(days)
     assert row[4] == 84 - len(days)
+
+
+def test_days_before_the_first_sweep_are_no_days_without_findings() -> None:
+    drawn = picture("trend")
+
+    assert drawn.rows[0][0] == "2025-12-15"
+    assert drawn.rows[-1] == ("2026-03-02", 3, 5, 4, 2, 1, 15)
+    assert all(int(row[-1]) for row in drawn.rows)
