@@ -35,6 +35,8 @@ waivers_app = typer.Typer(help="List waivers, or withdraw one.")
 app.add_typer(findings_app, name="findings")
 app.add_typer(waivers_app, name="waivers")
 app.add_typer(policy_app, name="policy")
+evidence_app = typer.Typer(help="Hand out evidence of sweeps and findings, or prove it.", no_args_is_help=True)
+app.add_typer(evidence_app, name="evidence")
 hooks_app = typer.Typer(help="List hooks, send a test through one, or preview what it says.", no_args_is_help=True)
 app.add_typer(hooks_app, name="hooks")
 
@@ -383,6 +385,47 @@ def report(
             aws_region=aws_region,
         )
     )
+
+
+@evidence_app.command("export")
+def export_evidence(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The zip file to write.")],
+    period: Annotated[
+        str | None, typer.Option(help="Only what was recorded in 2026, 2026-Q3, 2026-07, 2026-W12 or another period.")
+    ] = None,
+    environment: Annotated[list[str] | None, typer.Option("--environment", "-e", help="Only this environment.")] = None,
+) -> None:
+    """Write a package for an auditor: chain, records, policies, a report and a manifest, signed if there is a key."""
+    from auditor.cli import evidence
+
+    _finish(evidence.export(_session(), output, period=period, environments=environment or []))
+
+
+@evidence_app.command("verify")
+def verify_evidence(
+    package: Annotated[
+        Path | None, typer.Argument(help="A package; without one the database is verified. Needs nothing but the file.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Who must have signed it: a public key, ssh-ed25519 AAAA…, or the file of one.")
+    ] = None,
+    environment: Annotated[
+        list[str] | None, typer.Option("--environment", "-e", help="Of the database: only this environment.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Prove that a package or the database's own chain is unaltered and complete; exit 1 and name what is broken."""
+    from auditor.cli import evidence
+
+    _finish(evidence.verify(_session(), package, key=key, environments=environment or [], as_json=as_json))
+
+
+@evidence_app.command("key")
+def evidence_key() -> None:
+    """Print the public key that packages are signed with, for those who verify them."""
+    from auditor.cli import evidence
+
+    _finish(evidence.show_key(_session()))
 
 
 @policy_app.command("explain")

@@ -22,6 +22,7 @@ from auditor.policy.waivers import (
     waiver_change,
 )
 from auditor.store import comparing, findings, waivers
+from auditor.store.chain import linked
 from auditor.store.waivers import StoredWaiver
 
 _ID_BYTES = 4
@@ -98,13 +99,14 @@ async def _waive(session: Session, config: Config, waiver: Waiver, key: str, at:
         ((standing,),) = [batch async for batch in comparing.by_ids(connection, [number])]
         if not standing.finding.is_open:
             raise ConfigError(Problem(f"finding {key}", "is resolved, so there is nothing to waive"))
-        await waivers.add(connection, waiver, key)
         before = standing.finding.waived.waiver if standing.finding.waived else None
         of_file = before is not None and any(before == entry.terms for entry in config.waivers)
-        if before is None or not of_file or before.until < waiver.until:  # as sweeps choose between several
-            change = waiver_change(standing.finding, waiver)
-            assert change is not None
-            await findings.apply(connection, None, environment, [(standing.bearer, change)], at)
+        async with linked(connection, environment, at, states={"waiver_added": waiver, "finding": key}):
+            await waivers.add(connection, waiver, key)
+            if before is None or not of_file or before.until < waiver.until:  # as sweeps choose between several
+                change = waiver_change(standing.finding, waiver)
+                assert change is not None
+                await findings.apply(connection, None, environment, [(standing.bearer, change)], at)
 
 
 class Listed(msgspec.Struct, frozen=True):

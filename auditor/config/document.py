@@ -139,6 +139,14 @@ class EncryptionSettings(_Table):
     """Keys that still open what was encrypted before; drop them after ``auditor tokens rotate-key``."""
 
 
+class EvidenceSettings(_Table):
+    """The ``[evidence]`` table."""
+
+    signing_key: SecretReference | None = None
+    """The Ed25519 key that signs packages of evidence, as one word in base64: its 32 bytes, or an OpenSSH key file
+    without passphrase. Without one they are not signed."""
+
+
 class PolicySettings(_Table):
     """The ``[policy]`` table."""
 
@@ -248,5 +256,7 @@ class AuditorDocument(_Table):
     """What messages of hooks say, in place of the templates that ship; a hook's own are laid over these."""
     web: WebSettings = WebSettings()
     """Health, readiness and metrics of ``auditor run``."""
+    evidence: EvidenceSettings = EvidenceSettings()
+    """How evidence is handed out."""
     log: LogSettings = LogSettings()
     """What is logged, and how."""

@@ -10,6 +10,7 @@ import msgspec
 from auditor.model.errors import SweepUnderWay
 from auditor.model.lookup import Outcome
 from auditor.model.sweep import RuleStanding, SweepStatus, SweepSummary
+from auditor.store.chain import linked
 from auditor.store.connection import Connection, Pool, Row
 from auditor.store.rows import as_json
 
@@ -63,7 +64,7 @@ async def begin(
 
     A sweep that is still marked running belongs to a process that died: it is closed as failed, what it recorded stays.
     """
-    async with connection.transaction():
+    async with linked(connection, environment, now):
         await connection.execute(
             """
             insert into policy (digest, document, first_applied_at) values ($1, $2, $3) on conflict do nothing
@@ -76,7 +77,7 @@ async def begin(
             """
             with died as (
                 update sweep set status = 'failed', finished_at = $2,
-                    failed = enrolled - found - missing - refused,
+                    failed = enrolled - found - missing - refused, batch = current_setting('auditor.batch')::bigint,
                     reasons = reasons || jsonb_build_object($3::text, 1)
                 where environment_id = $1 and status = 'running'
                 returning id
@@ -153,13 +154,14 @@ async def finish(
     standings: Mapping[str, RuleStanding],
     now: datetime,
 ) -> SweepSummary:
-    """Close a sweep and return its account. The schema refuses one that does not add up.
+    """Close a sweep and return its account, in the block of ``linked``. The schema refuses one that does not add up.
 
     ``standings`` are those that its end settled; they take the place of what stood since it began.
     """
     row = await connection.fetchrow(
         f"""
-        update sweep set status = $2, source_problems = $3, finished_at = $4, rules = rules || $5::jsonb
+        update sweep set status = $2, source_problems = $3, finished_at = $4, rules = rules || $5::jsonb,
+            batch = nullif(current_setting('auditor.batch', true), '')::bigint
         from environment where sweep.id = $1 and environment.id = sweep.environment_id
         returning {SUMMARY_COLUMNS}
         """,

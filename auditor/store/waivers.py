@@ -10,6 +10,7 @@ import msgspec
 from auditor.model.finding import Severity
 from auditor.model.waiver import Waiver
 from auditor.policy.waivers import FindingId, WaiverEntry
+from auditor.store.chain import linked
 from auditor.store.connection import Connection, Row
 from auditor.store.findings import waiver_in
 from auditor.store.rows import as_json
@@ -54,11 +55,23 @@ async def add(connection: Connection, waiver: Waiver, finding: str) -> None:
 
 async def remove(connection: Connection, waiver: str, now: datetime) -> bool:
     """Withdraw a waiver; False where there is none, or none any more. Its row stays."""
-    return bool(
-        await connection.fetchval(
-            "update waiver set removed_at = $2 where id = $1 and removed_at is null returning true", waiver, now
+    async with connection.transaction():
+        row = await connection.fetchrow(
+            """
+            with removed as (
+                update waiver set removed_at = $2 where id = $1 and removed_at is null returning finding_key
+            )
+            select e.id, removed.finding_key from removed join environment e on e.name = split_part(finding_key, '/', 1)
+            """,
+            waiver,
+            now,
         )
-    )
+        if row is None:
+            return False
+        async with linked(
+            connection, row["id"], now, states={"waiver_withdrawn": waiver, "finding": row["finding_key"]}
+        ):
+            return True
 
 
 async def stored(connection: Connection, *, removed: bool = False) -> Sequence[StoredWaiver]:

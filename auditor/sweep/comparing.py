@@ -13,6 +13,7 @@ from auditor.model.lookup import Observation, Outcome, TokenMetadata
 from auditor.policy.lateness import Deadlines
 from auditor.policy.lifecycle import Change, Deadline, changes
 from auditor.store import comparing, findings
+from auditor.store.chain import linked
 from auditor.store.comparing import Held, Standing
 from auditor.store.connection import Connection
 from auditor.store.findings import Bearer
@@ -61,7 +62,7 @@ async def compare(
 
     async def write(happened: Sequence[tuple[Bearer, About, Change]]) -> None:
         told = [(about, change) for _bearer, about, change in happened]
-        async with connection.transaction():
+        async with linked(connection, environment, now):
             await findings.apply(
                 connection, sweep, environment, [(bearer, change) for bearer, _about, change in happened], now
             )

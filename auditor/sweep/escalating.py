@@ -7,6 +7,7 @@ from auditor.model.finding import Transition, Violation
 from auditor.policy.lateness import Deadlines
 from auditor.policy.lifecycle import Change, KnownFinding
 from auditor.store import comparing, findings
+from auditor.store.chain import linked
 from auditor.store.connection import Connection
 from auditor.store.findings import Bearer
 from auditor.sweep.comparing import about_of, deadline_of
@@ -32,7 +33,7 @@ async def escalate(
         if not happened:
             continue
         told = [(about, change) for _bearer, about, change in happened]
-        async with connection.transaction():
+        async with linked(connection, environment, now):
             await findings.apply(
                 connection, sweep, environment, [(bearer, change) for bearer, _about, change in happened], now
             )

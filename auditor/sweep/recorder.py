@@ -23,6 +23,7 @@ from auditor.policy.observing import (
 )
 from auditor.policy.wording import shortened
 from auditor.store import findings, outbox, sweeps, tokens
+from auditor.store.chain import linked
 from auditor.store.connection import Connection
 from auditor.store.tokens import Enrolment, KnownToken, Recorded
 from auditor.sweep.lookback import histories
@@ -92,7 +93,7 @@ class Recorder:
         so_far = self._outcomes + outcomes
         self._is_known_here = so_far[Outcome.FOUND] > 0 or so_far[Outcome.MISSING] < NONE_FOUND_AMONG
         undecided: list[Mapping[str, str]] = []
-        async with connection.transaction():
+        async with linked(connection, self._environment, now):
             identities = await tokens.record(connection, self._sweep, self._environment, recorded)
             happened = [
                 (number, _about(label, entry), change)

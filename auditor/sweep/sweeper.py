@@ -22,6 +22,7 @@ from auditor.model.token import StoredToken
 from auditor.policy.waivers import Waivers
 from auditor.sources.base import Source
 from auditor.store import sweeps, tokens
+from auditor.store.chain import heads, linked
 from auditor.store.connection import Connection, Pool
 from auditor.store.database import translated, until_lost
 from auditor.store.tokens import Enrolment, KnownToken
@@ -191,7 +192,7 @@ class _Sweep:
             sweep=self._sweep,
             now=now,
         )
-        async with self._owner.transaction():
+        async with linked(self._owner, self._environment, now):
             summary = await sweeps.finish(
                 self._owner,
                 self._sweep,
@@ -201,6 +202,7 @@ class _Sweep:
                 now=now,
             )
             await recorder.announce_end(self._owner, summary, self._stopped)
+        (head,) = await heads(self._owner, [self._subject.name])
         recorder.tell_none_found()
         recorder.tell_undecided()
         recorder.tell_unknown_scopes()
@@ -219,6 +221,7 @@ class _Sweep:
             reasons=summary.reasons,
             source_problems=summary.source_problems,
             stored_no_longer=removed,
+            chain=f"{head.number}:{head.hash}",
             seconds=round((now - summary.started_at).total_seconds(), 3),
             **{transition.value: number for transition, number in teller.transitions.items()},
         )

@@ -13,6 +13,7 @@ from auditor.policy.lifecycle import Change
 from auditor.policy.rules import aud_03
 from auditor.policy.waivers import Waivers, said_of, waiver_change
 from auditor.store import comparing, findings, outbox, waivers
+from auditor.store.chain import linked
 from auditor.store.connection import Connection
 from auditor.store.findings import Bearer
 from auditor.store.waivers import Muted, Sight
@@ -48,7 +49,7 @@ async def settle(
                 happened.append((one.bearer, about, change))
         if happened:
             told = [(about, change) for _bearer, about, change in happened]
-            async with connection.transaction():
+            async with linked(connection, environment, now):
                 await findings.apply(
                     connection, sweep, environment, [(bearer, change) for bearer, _about, change in happened], now
                 )

@@ -116,7 +116,9 @@ async def bare(url: str, size: int) -> float:
 async def whole(address: embedded.Address, url: str, size: int, *, sweeps: int) -> tuple[list[float], SweepSummary]:
     """Return the tokens a second of so many sweeps over the same tokens, from an empty database on."""
     async with connected(address, application="bench", connections=2) as pool, pool.acquire() as connection:
-        await connection.execute("drop schema public cascade; create schema public")
+        await connection.execute(
+            "drop schema if exists as_of cascade; drop schema public cascade; create schema public"
+        )
     async with connected(address, application="bench") as pool:
         async with pool.acquire() as connection:
             await migrate(connection)

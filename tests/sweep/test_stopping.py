@@ -143,6 +143,8 @@ async def test_sweep_whose_connection_is_cut_keeps_what_it_recorded_and_the_next
         async with connected(database_url, application="sweep") as pool, asyncio.TaskGroup() as tasks:
             sweeping = tasks.create_task(failing(sweep(pool, subject, progress=progress)))
             await until(lambda: progress.done >= 30)
+            while (await latest(database)).enrolled < 20:  # noqa: ASYNC110 -- only the database knows
+                await asyncio.sleep(0.01)
             await terminate(database, connections)
         assert isinstance(sweeping.result(), StoreUnavailable)
         died = await latest(database)

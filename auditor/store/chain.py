@@ -1,0 +1,327 @@
+"""The chain of hashes over an environment's history: each transaction that adds to it adds one link.
+
+A link is the SHA-256 of its header, which names the link before it and the digest of the records that the transaction
+wrote. docs/evidence.md describes the form; ``auditor.reports.evidence`` checks it.
+"""
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from auditor.model.secret import TOKEN_FORMAT
+from auditor.store.connection import Connection
+
+NOTHING_BEFORE: Final = "0" * 64
+"""Stands for the link before the first."""
+
+_RECORDS: Final = f"""
+select batch, kind, first_key, second_key,
+    regexp_replace(line::text, '{TOKEN_FORMAT.pattern}', '\\1.…', 'g') as line from (
+    select e.batch, 1 as kind, e.id as first_key, null::timestamptz as second_key, json_build_object(
+        'record', 'finding_event', 'id', e.id, 'finding', e.finding_id, 'token', f.token_id,
+        'public_id', t.public_id, 'subject', f.subject, 'rule', f.rule_id, 'discriminator', f.discriminator,
+        'sweep', e.sweep_id, 'at', e.at, 'transition', e.transition, 'severity', e.severity,
+        'resolution', e.resolution, 'message', e.message, 'evidence', e.evidence, 'waiver', e.waiver) as line
+    from finding_event e join finding f on f.id = e.finding_id left join token t on t.id = f.token_id
+    where e.batch > 0
+    union all
+    select s.batch, 2, s.id, null, json_build_object(
+        'record', 'sweep', 'id', s.id, 'policy', s.policy_digest, 'self_lookup', s.self_lookup,
+        'started_at', s.started_at, 'finished_at', s.finished_at, 'status', s.status, 'enrolled', s.enrolled,
+        'found', s.found, 'missing', s.missing, 'refused', s.refused, 'failed', s.failed, 'reasons', s.reasons,
+        'source_problems', s.source_problems, 'rules', s.rules)
+    from sweep s where s.batch > 0
+    union all
+    select c.batch, 3, c.token_id, c.at, json_build_object(
+        'record', 'token_change', 'token', c.token_id, 'public_id', t.public_id, 'at', c.at,
+        'previous_at', c.previous_at, 'sweep', c.sweep_id, 'outcome', c.outcome, 'misses', c.misses, 'state', c.state)
+    from token_change c left join token t on t.id = c.token_id where c.batch > 0
+    union all
+    select u.batch, 4, u.token_id, u.observed_at, json_build_object(
+        'record', 'token_use', 'token', u.token_id, 'observed_at', u.observed_at, 'used_at', u.used_at,
+        'ip_address', u.ip_address)
+    from token_use u where u.batch > 0
+) record
+"""
+"""Every record that a link may cover, as a line of JSON, without the secret part of what has the shape of a token."""
+_ORDER: Final = "kind, first_key, second_key"
+
+
+@asynccontextmanager
+async def linked(
+    connection: Connection, environment: int, at: datetime, *, states: Mapping[str, object] | None = None
+) -> AsyncIterator[None]:
+    """Open a transaction whose records, written in the block, become one link of an environment's chain.
+
+    No link is made where it wrote none, unless it ``states`` something that is no record. The chain's head is locked
+    last of all, and until the transaction ends, so it makes nobody wait for more than that.
+    """
+    async with connection.transaction():
+        batch = int(
+            await connection.fetchval("select set_config('auditor.batch', nextval('history_batch')::text, true)")
+        )
+        yield
+        await _seal(connection, environment, batch, at, states)
+        await connection.execute("select set_config('auditor.batch', '', true)")
+
+
+async def _seal(
+    connection: Connection, environment: int, batch: int, at: datetime, states: Mapping[str, object] | None
+) -> None:
+    written = await connection.fetchrow(
+        f"""
+        select count(*) as records,
+            encode(sha256(convert_to(coalesce(string_agg(line || E'\\n', '' order by {_ORDER}), ''), 'UTF8')), 'hex')
+                as digest
+        from ({_RECORDS}) record where batch = $1
+        """,
+        batch,
+    )
+    assert written is not None
+    if not written["records"] and states is None:
+        return
+    name, number, previous = await _head_to_follow(connection, environment, at)
+    await _add(
+        connection,
+        environment,
+        batch if written["records"] else None,
+        at,
+        Header(
+            environment=name,
+            number=number + 1,
+            previous=previous,
+            at=at,
+            records=written["records"],
+            digest=written["digest"],
+            states=states,
+        ),
+    )
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a link says. Its hash is that of the JSON text it was made with, which is kept as it is."""
+
+    environment: str
+    number: int
+    """From 0 on, without a gap."""
+    previous: str
+    """The hash of the link before, hex; ``NOTHING_BEFORE`` of the first."""
+    at: datetime
+    records: int
+    """How many records it covers."""
+    digest: str
+    """SHA-256 of their lines, each with its line feed, hex."""
+    states: Mapping[str, object] | None = None
+    """What it says beside."""
+
+
+async def _head_to_follow(connection: Connection, environment: int, at: datetime) -> tuple[str, int, str]:
+    """Lock the head of an environment's chain; return the environment's name and the head's number and hash."""
+    head = """
+        select e.name, h.number, encode(h.hash, 'hex') as hash
+        from chain_head h join environment e on e.id = h.environment_id where e.id = $1 for update of h
+        """
+    row = await connection.fetchrow(head, environment)
+    if row is None:
+        await _begin(connection, environment, at)
+        row = await connection.fetchrow(head, environment)
+        assert row is not None
+    return row["name"], row["number"], row["hash"]
+
+
+async def _begin(connection: Connection, environment: int, at: datetime) -> None:
+    """Make an environment's first link, which states how many records are older than the chain and not covered."""
+    is_first = await connection.fetchval(
+        """
+        insert into chain_head (environment_id, number, hash) values ($1, 0, '') on conflict do nothing returning true
+        """,
+        environment,
+    )
+    if not is_first:
+        return
+    row = await connection.fetchrow(
+        """
+        select e.name,
+            (select count(*) from finding_event v join finding f on f.id = v.finding_id
+                where f.environment_id = e.id and v.batch = 0) as finding_event,
+            (select count(*) from sweep s where s.environment_id = e.id and s.batch = 0) as sweep,
+            (select count(*) from token_change c join token t on t.id = c.token_id
+                where t.environment_id = e.id and c.batch = 0) as token_change,
+            (select count(*) from token_use u join token t on t.id = u.token_id
+                where t.environment_id = e.id and u.batch = 0) as token_use
+        from environment e where e.id = $1
+        """,
+        environment,
+    )
+    assert row is not None
+    earlier = {kind: row[kind] for kind in ("finding_event", "sweep", "token_change", "token_use")}
+    await _add(
+        connection,
+        environment,
+        None,
+        at,
+        Header(
+            environment=row["name"],
+            number=0,
+            previous=NOTHING_BEFORE,
+            at=at,
+            records=0,
+            digest=hashlib.sha256().hexdigest(),
+            states={"begins": "the chain; it does not cover the records that were there before it", "earlier": earlier},
+        ),
+    )
+
+
+async def _add(connection: Connection, environment: int, batch: int | None, at: datetime, header: Header) -> None:
+    text = msgspec.json.encode(header)
+    await connection.execute(
+        """
+        with link as (
+            insert into chain_link (environment_id, number, batch, at, header, hash) values ($1, $2, $3, $4, $5, $6)
+        )
+        update chain_head set number = $2, hash = $6 where environment_id = $1
+        """,
+        environment,
+        header.number,
+        batch,
+        at,
+        text.decode(),
+        hashlib.sha256(text).digest(),
+    )
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The last link of a chain: whoever knows it can tell later whether the chain was cut or made anew."""
+
+    environment: str
+    number: int
+    hash: str
+    """Hex."""
+
+
+async def heads(connection: Connection, environments: Sequence[str] = ()) -> Sequence[Head]:
+    """Return the heads of the chains of some environments, by name; empty for all."""
+    return [
+        Head(row["name"], row["number"], row["hash"])
+        for row in await connection.fetch(
+            """
+            select e.name, h.number, encode(h.hash, 'hex') as hash
+            from chain_head h join environment e on e.id = h.environment_id
+            where cardinality($1::text[]) = 0 or e.name = any ($1) order by e.name
+            """,
+            list(environments),
+        )
+    ]
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A link as it is kept."""
+
+    header: bytes
+    hash: str
+
+
+async def links(
+    connection: Connection, environment: str, since: datetime | None = None, until: datetime | None = None
+) -> AsyncGenerator[Link, None]:
+    """Yield the links of an environment that were made between two instants, in order, and those between them.
+
+    Reads through a cursor, so the caller holds a transaction open for as long as it reads; so do the others here.
+    """
+    async for row in connection.cursor(
+        f"select header, encode(hash, 'hex') as hash from chain_link where {_RANGE} order by number",
+        environment,
+        since,
+        until,
+        prefetch=1000,
+    ):
+        yield Link(row["header"].encode(), row["hash"])
+
+
+async def records(
+    connection: Connection, environment: str, since: datetime | None = None, until: datetime | None = None
+) -> AsyncGenerator[tuple[int, bytes], None]:
+    """Yield the lines of the records of the same links, in the order of the chain, each with the number of its link."""
+    async for row in connection.cursor(
+        f"""
+        select link.number, record.line from chain_link link join ({_RECORDS}) record on record.batch = link.batch
+        where link.{_RANGE} order by link.number, {_ORDER}
+        """,
+        environment,
+        since,
+        until,
+        prefetch=1000,
+    ):
+        yield row["number"], row["line"].encode()
+
+
+_OF: Final = "environment_id = (select id from environment where name = $1)"
+_RANGE: Final = f"""{_OF}
+    and number >= coalesce((select min(number) from chain_link where {_OF} and at >= $2), case when $2::timestamptz
+        is null then 0 else 9223372036854775807 end)
+    and number <= coalesce((select max(number) from chain_link where {_OF} and at <= $3), case when $3::timestamptz
+        is null then 9223372036854775807 else -1 end)"""
+
+
+async def policies(connection: Connection, digests: Sequence[str]) -> Mapping[str, bytes]:
+    """Return the contents of policies, by digest: JSON without blanks, keys in order."""
+    return {
+        row["digest"]: msgspec.json.encode(msgspec.json.decode(row["document"]), order="deterministic")
+        for row in await connection.fetch(
+            "select digest, document from policy where digest = any ($1::text[])", list(digests)
+        )
+    }
+
+
+async def stray(connection: Connection) -> Mapping[str, int]:
+    """Return how many records belong to no link, by kind; kinds without any are left out."""
+    row = await connection.fetchrow(
+        f"""
+        select {
+            ", ".join(
+                f"(select count(*) from {kind} r where (r.batch is null {and_over} or r.batch > 0 "
+                f"and not exists (select from chain_link l where l.batch = r.batch))) as {kind}"
+                for kind, and_over in _KINDS.items()
+            )
+        }
+        """
+    )
+    assert row is not None
+    return {kind: row[kind] for kind in _KINDS if row[kind]}
+
+
+_KINDS: Final = {
+    "finding_event": "",
+    "sweep": "and r.status <> 'running'",
+    "token_change": "",
+    "token_use": "",
+}
+
+
+async def unlike_history(connection: Connection, *, most: int) -> Sequence[str]:
+    """Return the keys of findings that do not stand as their last event says, at most so many of them."""
+    return [
+        row["key"]
+        for row in await connection.fetch(
+            """
+            select concat_ws('/', n.name, coalesce(t.label, f.subject), f.rule_id, nullif(f.discriminator, '')) as key
+            from finding f
+            join environment n on n.id = f.environment_id
+            left join token t on t.id = f.token_id
+            left join lateral (
+                select * from finding_event e where e.finding_id = f.id order by e.id desc limit 1
+            ) e on true
+            where e.id is null or e.batch > 0 and (
+                f.severity, f.message, f.evidence, f.status = 'resolved', coalesce(f.resolution, '')
+            ) is distinct from (
+                e.severity, e.message, e.evidence, e.transition = 'resolved', coalesce(e.resolution, '')
+            )
+            order by f.id limit $1
+            """,
+            most,
+        )
+    ]
