@@ -352,14 +352,11 @@ def report(
     ] = 30,
     as_of: Annotated[
         str | None,
-        typer.Option(help="As everything stood at the end of a day, 2026-09-30, or at an instant, 2026-09-30T12:00Z."),
+        typer.Option(metavar="DAY|INSTANT", help="As everything stood at the end of a day, or at an instant."),
     ] = None,
     period: Annotated[
         str | None,
-        typer.Option(
-            help="As of the end of 2026, 2026-Q3, 2026-07, 2026-W12, 2026-07-14 or 2026-07-14/2026-08-13, with what "
-            "was resolved then in place of --resolved-days."
-        ),
+        typer.Option(metavar="PERIOD", help="As of the end of a period, with what was resolved in the course of it."),
     ] = None,
     aws_account: Annotated[
         str | None, typer.Option(help="The AWS account that findings belong to, twelve digits; for asff.")
@@ -368,7 +365,11 @@ def report(
         str | None, typer.Option(envvar="AWS_REGION", help="The AWS region that findings belong to; for asff.")
     ] = None,
 ) -> None:
-    """Write a report of findings, of controls, and of the coverage of sweeps."""
+    """Write a report of findings, of controls, and of the coverage of sweeps.
+
+    A day is written 2026-09-30, an instant 2026-09-30T12:00Z; a period 2026, 2026-Q3, 2026-07, 2026-W12, or from one to
+    another with a slash.
+    """
     from auditor.cli import reporting
 
     _finish(
@@ -390,9 +391,7 @@ def report(
 @evidence_app.command("export")
 def export_evidence(
     output: Annotated[Path, typer.Option("--output", "-o", help="The zip file to write.")],
-    period: Annotated[
-        str | None, typer.Option(help="Only what was recorded in 2026, 2026-Q3, 2026-07, 2026-W12 or another period.")
-    ] = None,
+    period: Annotated[str | None, typer.Option(metavar="PERIOD", help="Only what was recorded in a period.")] = None,
     environment: Annotated[list[str] | None, typer.Option("--environment", "-e", help="Only this environment.")] = None,
 ) -> None:
     """Write a package for an auditor: chain, records, policies, a report and a manifest, signed if there is a key."""
@@ -407,7 +406,7 @@ def verify_evidence(
         Path | None, typer.Argument(help="A package; without one the database is verified. Needs nothing but the file.")
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="Who must have signed it: a public key, ssh-ed25519 AAAA…, or the file of one.")
+        str | None, typer.Option(help="Who must have signed it: a public key of OpenSSH, or the file of one.")
     ] = None,
     environment: Annotated[
         list[str] | None, typer.Option("--environment", "-e", help="Of the database: only this environment.")

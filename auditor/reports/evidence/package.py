@@ -1,11 +1,12 @@
 """Writes a package of evidence: a zip file of the chain, its records, the policies, a report, and a signed manifest."""
 
 import hashlib
+import io
 import zipfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from datetime import datetime
-from typing import BinaryIO, Final, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
 
 import msgspec
 
@@ -18,6 +19,9 @@ from auditor.reports.reading import snapshot
 from auditor.store import chain
 from auditor.store.chain import NOTHING_BEFORE, Header
 from auditor.store.connection import Connection, Pool
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 FORMAT: Final = "auditor.evidence/1"
 MANIFEST: Final = "manifest.json"
@@ -75,35 +79,27 @@ class _Writer:
         entry.compress_type = zipfile.ZIP_DEFLATED
         entry.external_attr = 0o644 << 16
         with self._archive.open(entry, "w", force_zip64=True) as out:
-            counting = _Counting(cast("BinaryIO", out))
+            counting = _Counting(out)
             yield cast("BinaryIO", counting)
         self.files[name] = PackedFile(counting.digest.hexdigest(), counting.bytes)
 
 
-class _Counting:
+class _Counting(io.RawIOBase):
     """Bytes on their way into a file, counted and hashed."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: IO[bytes]) -> None:
+        super().__init__()
         self._out = out
         self.digest = hashlib.sha256()
         self.bytes = 0
-        self.closed = False
-
-    def write(self, piece: bytes | memoryview) -> int:
-        self.digest.update(piece)
-        self.bytes += len(piece)
-        return self._out.write(piece)
-
-    def flush(self) -> None: ...
 
     def writable(self) -> bool:
         return True
 
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
+    def write(self, piece: "ReadableBuffer", /) -> int:
+        self.digest.update(piece)
+        self.bytes += memoryview(piece).nbytes
+        return self._out.write(piece)
 
 
 async def write(
