@@ -144,6 +144,13 @@ async def test_no_cell_begins_like_a_formula_and_every_record_is_one_line(text: 
             assert not part.lstrip(' "').startswith(("=", "+", "-", "@"))
 
 
+async def test_lines_are_those_of_the_library_s_own_writer() -> None:
+    text = await written(Csv(), report(environment()), every_kind())
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows(csv.reader(io.StringIO(text, newline=""), strict=True))
+    assert out.getvalue() == text
+
+
 async def test_pandas_reads_findings_of_every_kind() -> None:
     text = await written(Csv(), report(environment()), every_kind())
     frame = pandas.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
