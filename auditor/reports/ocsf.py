@@ -131,6 +131,7 @@ def _event(finding: Finding, metadata: msgspec.Raw, rules: dict[str, _Said]) -> 
         said = rules[finding.rule_id] = _Said(_unknown(finding.rule_id))
     activity, status = _standing(finding)
     severity, severity_name = _SEVERITIES[finding.severity]
+    opened_at = _milliseconds(finding.opened_at)
     waiver = finding.waiver
     return _Event(
         activity_id=activity,
@@ -149,8 +150,8 @@ def _event(finding: Finding, metadata: msgspec.Raw, rules: dict[str, _Said]) -> 
             said.title,
             finding.message,
             (finding.rule_id,),
-            _milliseconds(finding.opened_at),
-            _milliseconds(finding.opened_at),
+            opened_at,
+            opened_at,
             _milliseconds(finding.last_seen_at),
             said.analytic,
         ),
