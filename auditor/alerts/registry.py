@@ -4,7 +4,21 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 
-from auditor.alerts import alertmanager, command, opsgenie, pagerduty, slack, teams, webhook
+from auditor.alerts import (
+    alertmanager,
+    command,
+    dynatrace_events,
+    dynatrace_security,
+    everything_else,
+    journald,
+    mailer,
+    opsgenie,
+    pagerduty,
+    slack,
+    syslog,
+    teams,
+    webhook,
+)
 from auditor.alerts.base import HookKind
 
 SHIPPED: tuple[HookKind, ...] = (
@@ -15,6 +29,12 @@ SHIPPED: tuple[HookKind, ...] = (
     pagerduty.KIND,
     opsgenie.KIND,
     alertmanager.KIND,
+    dynatrace_events.KIND,
+    dynatrace_security.KIND,
+    mailer.KIND,
+    syslog.KIND,
+    journald.KIND,
+    everything_else.KIND,
 )
 
 

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 from aiohttp import web
 from yarl import URL
 
-from auditor.alerts import alertmanager, opsgenie, pagerduty, slack, teams
+from auditor.alerts import alertmanager, dynatrace_events, dynatrace_security, opsgenie, pagerduty, slack, teams
 from auditor.alerts.base import Hook, HookKind, Surroundings
 from auditor.alerts.wording import SHIPPED, Wording
 from auditor.credentials.reference import Resolver
 from tests.alerts.alertmanager_receiver import AlertmanagerReceiver
+from tests.alerts.dynatrace_receivers import EventsReceiver, SecurityEventsReceiver
 from tests.alerts.opsgenie_receiver import OpsgenieReceiver
 from tests.alerts.pagerduty_receiver import PagerDutyReceiver
 from tests.alerts.receivers import Receiver, receiving
@@ -68,6 +69,20 @@ CASES = {
             "/prefix",
             {"token": {"env": "SECRET"}},
             "capability-of-alertmanager",
+        ),
+        Case(
+            dynatrace_events.KIND,
+            EventsReceiver,
+            "/e/abc",
+            {"token": {"env": "SECRET"}},
+            "capability-of-dynatrace",
+        ),
+        Case(
+            dynatrace_security.KIND,
+            SecurityEventsReceiver,
+            "/e/abc",
+            {"token": {"env": "SECRET"}},
+            "capability-of-dynatrace",
         ),
     )
 }

@@ -29,6 +29,7 @@ EXAMPLES = {
     ("CommandSettings", "min_severity"),
     ("PagerDutySettings", "min_severity"),
     ("OpsgenieSettings", "min_severity"),
+    ("SyslogSettings", "transport"),
 }
 """Keys that the file shows with a value other than their default."""
 

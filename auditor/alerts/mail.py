@@ -1,0 +1,82 @@
+"""The mail that a message becomes: the same bytes for every attempt, threaded by finding, and nobody to reply to it."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import UTC
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from typing import Final
+
+from auditor.alerts.standing import key_of
+from auditor.alerts.wording import Wording
+from auditor.model.finding import Severity
+from auditor.model.message import Message
+from auditor.outside_text import visible
+
+_KEY_LIMIT: Final = 512
+_ID_PART: Final = re.compile(r"[^A-Za-z0-9_-]+")
+_ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
+_MAILBOX: Final = re.compile(r"\s*(?:\"?([^\"<>]*?)\"?\s*<([^<>]+)>|([^<>]+?))\s*")
+
+
+def mailbox(text: str) -> Address:
+    """Return the address of ``name@example.com`` or ``Name <name@example.com>``; raises ``ValueError`` saying why not.
+
+    The part before the ``@`` is a dot-atom of RFC 5322 §3.2.3, the part after it a host's name, in ASCII both.
+    """
+    match = _MAILBOX.fullmatch(text)
+    name, spec = ((match[1] or "").strip(), match[2] or match[3]) if match and text.isprintable() else ("", "")
+    local, _at, domain = spec.partition("@")
+    if not _ATOM.fullmatch(local) or not _DOMAIN.fullmatch(domain):
+        raise ValueError(f"{visible(text)!r} is no address; write name@example.com or Name <name@example.com>")
+    return Address(name, local, domain)
+
+
+def mail_of(
+    message: Message, hook: str, sender: Address, recipients: Sequence[Address], wording: Wording
+) -> EmailMessage:
+    """Return the mail of a message.
+
+    Its ``Message-ID`` is made of the message's id, and the alerts of one finding refer to one ``Message-ID`` that no
+    mail has, which threads them. ``Auto-Submitted`` (RFC 3834) keeps answering machines quiet, ``List-Id`` (RFC 2919)
+    and the ``X-Auditor-…`` headers are for filters.
+    """
+    words = wording.words(message)
+    mail = EmailMessage(policy=SMTP)
+    mail["From"] = sender
+    mail["To"] = tuple(recipients)
+    mail["Subject"] = words.subject
+    mail["Date"] = format_datetime(message.at.astimezone(UTC))
+    mail["Message-ID"] = f"<{_part(message.id)}.{_part(hook)}@{sender.domain}>"
+    if not message.is_digest:
+        key = hashlib.sha256(key_of(message.alerts[0], _KEY_LIMIT).encode()).hexdigest()[:32]
+        root = f"<{key}.{_part(hook)}@{sender.domain}>"
+        mail["In-Reply-To"] = root
+        mail["References"] = root
+    mail["Auto-Submitted"] = "auto-generated"
+    mail["List-Id"] = f"<{_part(hook)}.auditor.{sender.domain}>"
+    mail["X-Auditor-Event"] = "digest" if message.is_digest else visible(message.alerts[0].event)
+    mail["X-Auditor-Severity"] = _worst(message).value
+    mail["X-Auditor-Environment"] = ", ".join(dict.fromkeys(visible(alert.environment) for alert in message.alerts))
+    mail.set_content(words.body.plain(), cte="quoted-printable")
+    mail.add_alternative(
+        f'<!DOCTYPE html>\n<html><head><meta charset="utf-8"></head><body>\n{words.body.html()}\n</body></html>\n',
+        subtype="html",
+        cte="quoted-printable",
+    )
+    # Not by chance, as it would be else; "=_" cannot stand in quoted-printable text (RFC 2045 §6.7).
+    mail.set_boundary(f"=_auditor_{hashlib.sha256(message.id.encode()).hexdigest()[:24]}")
+    return mail
+
+
+def _part(text: str) -> str:
+    """Return what may stand in an identifier before its ``@``."""
+    return _ID_PART.sub("-", text)
+
+
+def _worst(message: Message) -> Severity:
+    return max(message.counts, key=lambda severity: severity.rank, default=Severity.INFO)
