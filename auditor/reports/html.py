@@ -19,6 +19,7 @@ from auditor.policy.assessment import ControlState
 from auditor.reports import sentences, verdicts
 from auditor.reports.base import Findings, ReportData, as_text
 from auditor.reports.calendar import HEIGHT, calendar
+from auditor.reports.charts import COLOURS
 from auditor.reports.controls import JUDGEMENT, assessments
 from auditor.reports.pictures import pictures
 from auditor.reports.rule_views import rule_views
@@ -42,6 +43,20 @@ _ENDINGS: Final[Mapping[Resolution | None, str]] = {
     Resolution.POLICY: "the policy no longer applies the rule",
     None: "not recorded",
 }
+
+_PAINTS: Final[Mapping[str, str]] = {
+    "found": "good",
+    "missing": "low",
+    "refused": "critical",
+    "failed": "high",
+    "control-pass": "good",
+    "control-pass-with-exceptions": "low",
+    "control-partly-assessed": "medium",
+    "control-fail": "critical",
+    "control-unknown": "high",
+    "control-not-assessed": "info",
+}
+"""What a part of a bar is → its colour, for paper; the style sheet says the same for screens."""
 
 
 class Html:
@@ -185,6 +200,7 @@ def _template() -> Template:
         "state_classes": lambda counts: {
             f"control-{state.replace(' ', '-')}": count for state, count in counts.items()
         },
+        "paint": lambda name: COLOURS[_PAINTS.get(name, name)],
         "calendar_height": HEIGHT,
         "plural": sentences.plural,
         "share": sentences.share,

@@ -14,11 +14,13 @@ from auditor.reports.jsonl_format import JsonLines
 from auditor.reports.markdown import Markdown
 from auditor.reports.ocsf import Ocsf
 from auditor.reports.oscal import Oscal
+from auditor.reports.pdf import Pdf
 from auditor.reports.sarif import Sarif
 from auditor.reports.xlsx import Xlsx
 
 SHIPPED: tuple[Format, ...] = (
     Html(),
+    Pdf(),
     Markdown(),
     Json(),
     JsonLines(),

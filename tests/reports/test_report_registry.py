@@ -26,6 +26,7 @@ def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_shipped_formats_go_by_their_names() -> None:
     assert [(name, one.suffix, one.media_type) for name, one in formats().items()] == [
         ("html", "html", "text/html"),
+        ("pdf", "pdf", "application/pdf"),
         ("markdown", "md", "text/markdown"),
         ("json", "json", "application/json"),
         ("jsonl", "jsonl", "application/x-ndjson"),

@@ -1,0 +1,52 @@
+"""The PDF: the page's words on numbered pages, with contents, and clear words where it cannot be made."""
+
+import io
+import sys
+
+import pytest
+from pypdf import PdfReader
+
+from auditor.model.errors import ConfigError
+from auditor.model.finding import Severity
+from auditor.reports.pdf import Pdf
+from tests.reports.report_samples import environment, finding, report, sample_figures, sample_timeline, written_bytes
+
+try:
+    import weasyprint  # noqa: F401
+except OSError as error:
+    MISSING = str(error).splitlines()[0]
+else:
+    MISSING = ""
+
+DATA = report(
+    environment(open_by_severity={Severity.HIGH: 3}),
+    rules=[],
+    frameworks=(),
+    figures=sample_figures(),
+    timeline=sample_timeline,
+)
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"WeasyPrint cannot load: {MISSING}")
+async def test_document_has_numbered_pages_contents_headers_and_every_finding() -> None:
+    findings = [finding(number, token_name=f"<b>name-{number}</b>") for number in range(3)]
+
+    document = PdfReader(io.BytesIO(await written_bytes(Pdf(max_listed=2), DATA, findings)))
+    pages = [" ".join(page.extract_text().split()) for page in document.pages]
+
+    assert f"Page 1 of {len(pages)}" in pages[0]
+    assert "Contents" in pages[0]
+    assert all(f"Page {number} of {len(pages)}" in page for number, page in enumerate(pages, 1))
+    assert all("Dynatrace token audit" in page for page in pages)
+    whole = " ".join(pages)
+    assert "name-1</b>" in whole
+    assert "1 more open finding is not listed on this page." in whole
+    assert "Deadlines kept" in whole
+    assert next(entry.title for entry in document.outline if not isinstance(entry, list)) == "Summary"
+
+
+async def test_missing_package_is_named_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+
+    with pytest.raises(ConfigError, match=r"pdf needs the package weasyprint .*pip install auditor\[pdf\]"):
+        await written_bytes(Pdf(), DATA)
