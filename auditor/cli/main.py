@@ -333,7 +333,7 @@ def report(
         typer.Option(
             "--format",
             "-f",
-            help="csv-verdicts, csv-coverage, csv, html, json, jsonl, markdown, xlsx, ocsf, oscal, sarif or asff.",
+            help="csv-verdicts, csv-coverage, csv, html, json, jsonl, markdown, pdf, xlsx, ocsf, oscal, sarif or asff.",
         ),
     ] = "html",
     output: Annotated[
