@@ -20,7 +20,10 @@ NOTHING_BEFORE: Final = "0" * 64
 
 _RECORDS: Final = f"""
 select batch, kind, first_key, second_key,
-    regexp_replace(line::text, '{TOKEN_FORMAT.pattern}', '\\1.…', 'g') as line from (
+    -- to look is much cheaper than to replace
+    case when line::text ~ '{TOKEN_FORMAT.pattern}'
+        then regexp_replace(line::text, '{TOKEN_FORMAT.pattern}', '\\1.…', 'g') else line::text end as line
+from (
     select e.batch, 1 as kind, e.id as first_key, null::timestamptz as second_key, json_build_object(
         'record', 'finding_event', 'id', e.id, 'finding', e.finding_id, 'token', f.token_id,
         'public_id', t.public_id, 'subject', f.subject, 'rule', f.rule_id, 'discriminator', f.discriminator,
