@@ -3,13 +3,16 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 from auditor.credentials.reference import Resolver
 from auditor.model.finding import Alert, Severity
 from auditor.model.message import Message
+from auditor.policy.routing.route import Route
+from auditor.policy.routing.windows import DigestSettings, QuietHours
+from auditor.policy.spans import Duration, Zone
 
 if TYPE_CHECKING:
     from auditor.alerts.wording import Wording
@@ -23,7 +26,25 @@ class HookSettings(BaseModel):
     type: str
     """Which kind of hook it is."""
     min_severity: Severity = Severity.LOW
-    """Alerts of findings below this severity do not go to this hook; operational alerts always do."""
+    """Alerts of findings below this severity do not go to this hook; alerts about auditor itself pass."""
+    only: tuple[Route, ...] = ()
+    """What goes to this hook: an alert that any of these lets through. Without one, everything."""
+    exempt: tuple[Route, ...] = ()
+    """What does not, whatever ``only`` says."""
+    digest: DigestSettings | None = None
+    """When alerts are gathered into one message, by severity: ``{ critical = "now", high = "1h", rest = "08:00" }``.
+    Without it each alert leaves at once. Alerts about auditor itself are never gathered."""
+    quiet: QuietHours | None = None
+    """When nothing leaves: ``{ start = "20:00", end = "07:00", weekends = true, unless = "critical" }``."""
+    timezone: Zone = "UTC"
+    """The zone that the times of ``digest`` and ``quiet`` are of."""
+    escalation_after: Duration | None = None
+    """This hook gets only findings that are open for so long and that nobody acknowledged, and then what becomes of
+    them."""
+    first_sweep: Literal["summary", "each"] = "summary"
+    """What it gets of an environment's first sweep: one message about all findings, or each of them."""
+    give_up_after: Duration = "3d"
+    """An alert that the hook has not taken for so long is dead, and other hooks are told."""
 
 
 class Hook(Protocol):
@@ -83,3 +104,5 @@ class HookKind:
     open: Callable[[str, Any, Surroundings], Awaitable[Hook]]
     takes_digests: bool = True
     """Whether a message may be a digest. False where the other side keeps a state for each finding."""
+    is_addressed: bool = False
+    """Whether it sends to a message's recipients, so that each of them gets a digest of their own."""

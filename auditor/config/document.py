@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from yarl import URL
@@ -14,11 +13,11 @@ from auditor.alerts.wording import Templates
 from auditor.credentials.reference import SecretReference
 from auditor.dynatrace.settings import EnvironmentSettings
 from auditor.outbound import is_loopback
+from auditor.policy.routing.owners import Addresses
+from auditor.policy.spans import Duration, Zone
 
 T = TypeVar("T")
 
-_DURATION: Final = re.compile(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
-_LONGEST: Final = timedelta(days=366)
 _SOME_LEAP_YEAR: Final = datetime(2024, 1, 1, tzinfo=UTC)
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _PASSWORDS: Final = frozenset({"password", "sslpassword"})
@@ -45,33 +44,6 @@ def _without_password(text: str) -> str:
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError(f'the name "{text}" must be of letters, digits and _.- only')
-    return text
-
-
-def _duration(text: str) -> str:
-    try:
-        span = parse_duration(text)
-    except (ValueError, OverflowError):
-        span = timedelta()
-    if not timedelta() < span <= _LONGEST:
-        raise ValueError("must be a span such as 6h, 30m or 1d12h, of a year at most")
-    return text
-
-
-def parse_duration(text: str) -> timedelta:
-    """Return a span written as ``1d12h30m15s``, any part left out; raises ``ValueError`` where it is none."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"not a span: {text}")
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-
-
-def _zone(text: str) -> str:
-    try:
-        ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: the name of a directory, as "Europe"
-        raise ValueError(f'"{text}" is no time zone; use a name such as Europe/Vienna or UTC') from error
     return text
 
 
@@ -102,8 +74,6 @@ def _at_least_one(mend: str) -> Callable[[dict[str, T]], dict[str, T]]:
 
 Name = Annotated[str, AfterValidator(_name)]
 """The name of an environment, source, schedule or hook: it goes into keys, metrics and command lines."""
-Duration = Annotated[str, AfterValidator(_duration)]
-"""A span of time: ``6h``, ``30m``, ``1d12h``."""
 
 
 class DatabaseSettings(_Table):
@@ -166,7 +136,7 @@ class ScheduleSettings(_Table):
     """Five fields as in crontab(5): ``0 2 * * *``."""
     every: Duration | None = None
     """A span between sweeps instead of a calendar: ``6h``."""
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    timezone: Zone = "UTC"
     """The zone that ``cron`` is read in."""
     environments: tuple[str, ...] = ("*",)
     """Globs over the names of environments."""
@@ -195,6 +165,16 @@ def _listen(text: str) -> str:
     if not host or not _PORT.fullmatch(port) or not 0 <= int(port) < 65_536:
         raise ValueError("must be HOST:PORT such as 127.0.0.1:9464, or unix:/run/auditor/http.sock")
     return text
+
+
+class AlertSettings(_Table):
+    """The ``[alerts]`` table: what holds for alerts to every hook."""
+
+    flapping_within: Duration = "1d"
+    """A finding that is back for the third time within such a span is flapping: hooks are told so once, then at most
+    once in each such span, until it has settled."""
+    keep: Duration = "90d"
+    """How long alerts and the attempts to deliver them are kept, once they are delivered or dead."""
 
 
 class WebSettings(_Table):
@@ -254,6 +234,12 @@ class AuditorDocument(_Table):
     """One table a hook, by name; ``type`` says of which kind."""
     templates: Templates = Templates()
     """What messages of hooks say, in place of the templates that ship; a hook's own are laid over these."""
+    alerts: AlertSettings = AlertSettings()
+    """What holds for alerts to every hook."""
+    owners: dict[str, Addresses] = {}
+    """Owners of tokens, or globs over them, with the addresses that word of their tokens goes to. A name goes before
+    globs, and these in their order, so that ``"*"`` at the end is for everybody else. ``"{owner}"`` stands for an owner
+    that is an address itself."""
     web: WebSettings = WebSettings()
     """Health, readiness and metrics of ``auditor run``."""
     evidence: EvidenceSettings = EvidenceSettings()

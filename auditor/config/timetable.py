@@ -6,7 +6,8 @@ from fnmatch import fnmatchcase
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from auditor.config.document import ScheduleSettings, parse_duration
+from auditor.config.document import ScheduleSettings
+from auditor.policy.spans import parse_duration
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
