@@ -63,7 +63,7 @@ async def _sweep(
         summaries = await _sweep_each(pool, assembly, names, stop)
         with translated():
             if stop.exit_code is None:
-                await drain(pool, assembly.hooks, clock=now, seconds=deliver_seconds)
+                await _deliver(pool, assembly, deliver_seconds)
             async with pool.acquire() as connection:
                 counts = await findings.count_open(connection)
                 waived = await findings.count_waived(connection)
@@ -84,6 +84,15 @@ async def _sweep(
     if any(summary.status is not SweepStatus.COMPLETE for summary in summaries) or len(summaries) < len(names):
         return exits.FAILED
     return exits.FOUND if fail_on is not None and _is_met(fail_on, counts, names) else exits.OK
+
+
+async def _deliver(pool: Pool, assembly: Assembly, seconds: float) -> None:
+    """Deliver what is due; where alerts are given up over it, other hooks are told in the same run."""
+    due = assembly.due(pool)
+    await due.make(now())
+    await drain(pool, assembly.hooks, clock=now, seconds=seconds, routing=assembly.routing)
+    if await due.make(now(), is_thorough=False):
+        await drain(pool, assembly.hooks, clock=now, seconds=seconds, routing=assembly.routing)
 
 
 def _wanted(config: Config, environments: Sequence[str], all_environments: bool) -> Sequence[str]:

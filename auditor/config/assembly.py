@@ -13,14 +13,20 @@ from auditor.alerts.base import Surroundings as HookSurroundings
 from auditor.config.feeds import read_feeds
 from auditor.config.keys import keyring_of
 from auditor.config.load import Config
+from auditor.config.routing import routing_of
 from auditor.config.timetable import slots_of
 from auditor.credentials.reference import Resolver
 from auditor.dynatrace.client import Client
+from auditor.policy.base import Feeds
 from auditor.policy.engine import Policy
+from auditor.policy.lateness import Deadlines
 from auditor.policy.registry import rules_of
+from auditor.policy.routing.routing import Routing
 from auditor.sources.base import Source, Surroundings
 from auditor.store.connection import Pool
 from auditor.store.vault import Vault, open_vault
+from auditor.sweep.due import Due
+from auditor.sweep.reminding import Watched
 from auditor.sweep.subject import Subject
 
 log = structlog.get_logger(__name__)
@@ -34,6 +40,7 @@ class Assembly:
     vault: Vault
     clients: Mapping[str, Client]
     hooks: Mapping[str, Hook]
+    routing: Routing
     clock: Callable[[], datetime]
     sources: Sequence[Source]
 
@@ -63,10 +70,21 @@ class Assembly:
             inventory=environment.inventory,
             slots=slots_of(name, self.config.document.schedules.values()),
             fingerprint=self.vault.fingerprint,
-            hooks={hook: settings.min_severity for hook, (_kind, settings) in self.config.hooks.items()},
+            routing=self.routing,
             clock=self.clock,
             waivers=self.config.waivers,
         )
+
+    def due(self, pool: Pool) -> Due:
+        """Return what makes the alerts that are due between the sweeps of the configured environments."""
+        watched: list[Watched] = []
+        for name, environment in self.config.document.environments.items():
+            document = self.config.policies.by_environment[name].document
+            rules = rules_of(document)
+            # No feed bears upon when a finding is late.
+            policy = Policy(document, list(rules.values()), feeds=Feeds(), environment_kind=environment.kind)
+            watched.append(Watched(name, rules, Deadlines(policy, name)))
+        return Due(pool, self.routing, watched)
 
 
 @asynccontextmanager
@@ -101,6 +119,7 @@ async def assembled(
             vault=vault,
             clients=clients,
             hooks=hooks,
+            routing=routing_of(config.document, config.hooks),
             clock=clock,
             sources=[
                 source_kind.open(name, source_settings, surroundings)

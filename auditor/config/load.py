@@ -15,6 +15,7 @@ from auditor.config.document import AuditorDocument, ScheduleSettings
 from auditor.config.policies import Policies, read_policies
 from auditor.config.problems import Document, near, problems_of
 from auditor.config.reading import read_document
+from auditor.config.routing import routing_problems
 from auditor.config.templates import read_wordings
 from auditor.config.waivers import read_waivers
 from auditor.model.errors import ConfigError, Problem
@@ -71,6 +72,7 @@ def load(path: Path) -> Config:
     sources = _members(file, "sources", source_kinds(), problems)
     hooks = _members(file, "hooks", hook_kinds(), problems)
     problems.extend(_loose_ends(file))
+    problems.extend(routing_problems(file, hooks, _tables(file, "environments")))
     policies = read_policies(file, _tables(file, "environments"), problems)
     waivers = read_waivers(file, policies, problems) if policies is not None else ()
     wordings = read_wordings(file, {name: settings for name, (_kind, settings) in hooks.items()}, problems)

@@ -1,6 +1,7 @@
 """Works the queue: sweeps that schedules enqueued, one at a time for an environment, and deliveries to hooks."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -26,12 +27,17 @@ from auditor.store import outbox, sweeps
 from auditor.store.connection import Pool
 from auditor.store.database import translated, until_lost
 from auditor.store.queue import CHANNEL, enqueue, queue_of, release
+from auditor.sweep.due import Due
 from auditor.sweep.sweeper import sweep
 from auditor.web.metrics import Metrics
 
 _POLL: Final = timedelta(seconds=2)
 _REFRESH_SECONDS: Final = 30.0
 """How often it is looked which hooks must be told again what stands."""
+_LOOK_SECONDS: Final = 5.0
+"""How often it is asked for digests that close."""
+_LOOKS_A_THOROUGH: Final = 12
+"""Every so many looks findings are looked at, too."""
 _PATIENCE_SECONDS: Final = 5.0
 """How long deliveries under way may take to end once the worker stops."""
 
@@ -53,6 +59,7 @@ class _Parts:
 
     assembly: Assembly
     stack: AsyncExitStack
+    due: Due
     uses: int = 1
 
     async def let_go(self) -> None:
@@ -73,6 +80,7 @@ class Worker:
         self.pool = pool
         self.sweeping: set[str] = set()
         """Environments being swept by this process."""
+        self._clock = clock
         self._metrics = metrics
         self._stopping = stopping
         self._queue = QueueManager(queue_of(pool), CHANNEL)
@@ -99,7 +107,7 @@ class Worker:
 
     async def use(self, assembly: Assembly, stack: AsyncExitStack) -> None:
         """Put a configuration's parts in force; those before are closed when nothing uses them any more."""
-        before, self._parts = self._parts, _Parts(assembly, stack)
+        before, self._parts = self._parts, _Parts(assembly, stack, assembly.due(self.pool))
         document = assembly.config.document
         if self._sweeps is None:
             self._sweeps = asyncio.Semaphore(document.database.sweeps_at_once)
@@ -132,19 +140,30 @@ class Worker:
         try:
             with translated(), ungrouped():
                 async with asyncio.TaskGroup() as tasks:
-                    guard = tasks.create_task(self._guard())
-                    refreshing = tasks.create_task(self._refresh())
+                    beside = [
+                        tasks.create_task(self._guard()),
+                        tasks.create_task(self._refresh()),
+                        tasks.create_task(self._make_due()),
+                    ]
                     await self._queue.run(
                         dequeue_timeout=_POLL, heartbeat_timeout=HEARTBEAT, shutdown_on_listener_failure=True
                     )
-                    guard.cancel()
-                    refreshing.cancel()
+                    for task in beside:
+                        task.cancel()
         except (FailingListenerError, StoreUnavailable) as error:
             if self._is_lost or isinstance(error, FailingListenerError):
                 raise StoreUnavailable(_LOST) from error
             raise
         if self._is_lost:
             raise StoreUnavailable(_LOST)
+
+    async def _make_due(self) -> None:
+        """Put into the outbox what is due between sweeps, again and again; other replicas do so, too."""
+        for look in itertools.count():
+            async with self._in_use():
+                assert self._parts is not None
+                await self._parts.due.make(self._clock(), is_thorough=look % _LOOKS_A_THOROUGH == 0)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _guard(self) -> None:
         """Stop as soon as the database goes away, which the queue would notice only when it next asks for jobs."""
@@ -221,7 +240,7 @@ class Worker:
 
     async def _deliver(self, job: Job) -> None:
         async with self._in_use() as assembly:
-            await self._deliveries.run_job(job, assembly.hooks)
+            await self._deliveries.run_job(job, assembly.hooks, assembly.routing)
 
     def status(self, next_at: datetime | None) -> str:
         """Say in one line what the service does, for ``systemctl status``."""

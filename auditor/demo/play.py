@@ -59,7 +59,14 @@ class Demo:
             await sweep(self._pool, self._assembly.subject(name))
             for name in self._assembly.config.document.environments
         ]
-        await drain(self._pool, self._assembly.hooks, clock=self._organisation.clock, seconds=_DELIVER_SECONDS)
+        await self._assembly.due(self._pool).make(self._organisation.clock())
+        await drain(
+            self._pool,
+            self._assembly.hooks,
+            clock=self._organisation.clock,
+            seconds=_DELIVER_SECONDS,
+            routing=self._assembly.routing,
+        )
         async with self._pool.acquire() as connection:
             happened = await findings.happened(connection, [summary.id for summary in summaries])
             counts = await findings.count_open(connection)

@@ -46,6 +46,10 @@ class Deadlines:
         """Whether selectors give some tokens' findings no deadline."""
         return self._params is not None and self._policy.is_narrowed(_RULE_ID)
 
+    def selects(self, observation: Observation, token: TokenMetadata) -> bool:
+        """Whether a token's findings have deadlines."""
+        return self._params is not None and self._policy.selects(_RULE_ID, observation, token)
+
     def of(self, observation: Observation, token: TokenMetadata, now: datetime) -> Deadline:
         """Return the deadline of a token's findings at an instant."""
         params = self._params

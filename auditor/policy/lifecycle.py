@@ -15,6 +15,10 @@ LATE: Final = "overdue"
 and what its deadline was."""
 
 
+THRESHOLD: Final = "threshold_days"
+"""Under this key the evidence of a finding about something that comes nearer says which threshold was crossed last."""
+
+
 class KnownFinding(msgspec.Struct, frozen=True, gc=False):
     """A finding as the database holds it before an observation."""
 
@@ -55,6 +59,9 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """Present exactly when the finding is waived or lapses: the waiver that covers it now, or the one that did."""
     rises: bool = False
     """Whether its own rule made an open finding worse, so that the time until it is late begins anew."""
+    nears: bool = False
+    """Whether an open finding came to the next of its thresholds without getting worse, so that it is spoken of again.
+    """
 
 
 Verdict = Callable[[str], Resolution | None]
@@ -96,7 +103,8 @@ def changes(
             or finding is None
             or (finding.message, finding.evidence) != (violation.message, violation.evidence)
         ):
-            happened.append(Change(transition, finding, violation, rises=rises))
+            nears = transition is None and finding is not None and _nears(finding, violation)
+            happened.append(Change(transition, finding, violation, rises=rises, nears=nears))
     happened.extend(_ended(before.values(), verdict))
     return happened
 
@@ -113,6 +121,11 @@ def _ended(findings: Iterable[KnownFinding], verdict: Verdict) -> list[Change]:
             )
             happened.append(Change(Transition.RESOLVED, finding, last, resolution))
     return happened
+
+
+def _nears(finding: KnownFinding, violation: Violation) -> bool:
+    before, after = finding.evidence.get(THRESHOLD), violation.evidence.get(THRESHOLD)
+    return isinstance(before, int) and isinstance(after, int) and after < before
 
 
 def _transition(finding: KnownFinding | None, violation: Violation) -> Transition | None:

@@ -16,7 +16,8 @@ _VALUES_KEPT: Final = 4096
 Predicate = Callable[[Observation, TokenMetadata, RiskTier], bool]
 
 
-def _as_tuple(value: object) -> object:
+def as_tuple(value: object) -> object:
+    """Return a text as a list of one: where TOML may hold one or several."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -30,7 +31,7 @@ def _valid_regex(pattern: str) -> str:
     return pattern
 
 
-Globs = Annotated[tuple[str, ...], BeforeValidator(_as_tuple, json_schema_input_type=str | tuple[str, ...])]
+Globs = Annotated[tuple[str, ...], BeforeValidator(as_tuple, json_schema_input_type=str | tuple[str, ...])]
 """One glob or a list of them, matched without regard to case; any of them will do."""
 Regex = Annotated[str, AfterValidator(_valid_regex)]
 """A regular expression, searched for anywhere in the value."""
@@ -56,7 +57,7 @@ class Selector(BaseModel):
     scope: Globs = ()
     """At least one scope of the token matches."""
     risk: Annotated[
-        tuple[RiskTier, ...], BeforeValidator(_as_tuple, json_schema_input_type=RiskTier | tuple[RiskTier, ...])
+        tuple[RiskTier, ...], BeforeValidator(as_tuple, json_schema_input_type=RiskTier | tuple[RiskTier, ...])
     ] = ()
     """The highest tier among the token's scopes."""
     personal: bool | None = None

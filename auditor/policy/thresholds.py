@@ -86,6 +86,10 @@ class _Ladder(BaseModel):
         """The step that most tokens have not come to, so that one look is enough for them."""
         return self._worst_first[-1][1]
 
+    def days_of(self, severity: Severity) -> int | None:
+        """Return the days of a step; None where the severity is none."""
+        return next((span.days for step, span in self._worst_first if step is severity), None)
+
 
 class AgeLadder(_Ladder):
     """The longer, the worse: ``{ low = 45, medium = 90, high = 180 }``."""

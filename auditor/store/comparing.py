@@ -117,15 +117,19 @@ async def standing(
 
 
 async def by_ids(
-    connection: Connection, ids: Sequence[int], *, batch: int = 1000
+    connection: Connection, ids: Sequence[int], *, batch: int = 1000, in_their_order: bool = False
 ) -> AsyncGenerator[Sequence[Standing], None]:
-    """Yield findings in batches, by their ids, in the order of these; each batch is read only when it is asked for."""
+    """Yield findings in batches, by their ids; each batch is read only when it is asked for.
+
+    The ids of a batch are those that follow one another; within it they rise, unless ``in_their_order``.
+    """
+    order = "array_position($1::bigint[], f.id)" if in_their_order else "f.id"
     for start in range(0, len(ids), batch):
         rows = await connection.fetch(
             f"""
             select f.token_id, f.subject, {KNOWN_COLUMNS}, {HELD_COLUMNS}
             from finding f left join token t on t.id = f.token_id left join lookup l on l.token_id = f.token_id
-            where f.id = any ($1::bigint[]) order by f.id
+            where f.id = any ($1::bigint[]) order by {order}
             """,
             ids[start : start + batch],
         )

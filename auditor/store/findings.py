@@ -143,6 +143,8 @@ async def _move(connection: Connection, sweep: int | None, moved: Sequence[tuple
             resolved_at = case c.transition when 'resolved' then $2 when 'reopened' then null else f.resolved_at end,
             severity_since = case when c.rises or c.transition in ('reopened', 'lapsed') then $2
                 else f.severity_since end,
+            -- That it is late is word of it, after which the next is due.
+            reminded_at = case when c.transition = 'escalated' then $2 else f.reminded_at end,
             reopenings = f.reopenings + coalesce(c.transition = 'reopened', false)::integer,
             waiver = case when c.transition = 'waived' then c.waiver
                 when c.transition in ('lapsed', 'resolved') then null else f.waiver end,
@@ -506,6 +508,44 @@ def _finding(row: Row) -> Finding:
         is_stored=is_stored,
         waiver=None if waiver is None else waiver_in(waiver),
     )
+
+
+class Kin(msgspec.Struct, frozen=True):
+    """Open findings that are alike in everything that decides where alerts go."""
+
+    severity: Severity
+    rule_id: str
+    owner: str | None
+    tags: frozenset[str]
+    findings: int
+
+
+async def kinds_open(connection: Connection, environment: int) -> Sequence[Kin]:
+    """Return an environment's open findings that no waiver mutes, counted by what decides where alerts go."""
+    return [
+        Kin(Severity(row["severity"]), row["rule_id"], row["owner"], frozenset(row["tags"]), row["findings"])
+        for row in await connection.fetch(
+            """
+            select f.severity, f.rule_id, coalesce(t.tags, '{}') as tags, count(*) as findings,
+                case when f.token_id is null then f.evidence->>'owner' else t.owner end as owner
+            from finding f left join token t on t.id = f.token_id
+            where f.environment_id = $1 and f.status = 'open' and f.waiver is null group by 1, 2, 3, 5
+            """,
+            environment,
+        )
+    ]
+
+
+async def ids_open(connection: Connection, environment: int) -> Sequence[int]:
+    """Return the ids of an environment's open findings that no waiver mutes, worst first, then oldest first."""
+    ids: Sequence[int] = await connection.fetchval(
+        f"""
+        select coalesce(array_agg(f.id order by {_WORST_FIRST}, f.id), '{{}}') from finding f
+        where f.environment_id = $1 and f.status = 'open' and f.waiver is null
+        """,
+        environment,
+    )
+    return ids
 
 
 _SEVERITIES: Final = {severity.value: severity for severity in Severity}

@@ -13,19 +13,27 @@ from typing import Any, Final
 import msgspec
 
 from auditor.model.finding import Alert, Severity
-from auditor.store.connection import Connection
-from auditor.store.queue import enqueue
+from auditor.model.message import Message
+from auditor.store.connection import Connection, Row
+from auditor.store.queue import enqueue, hasten
 from auditor.store.rows import as_json
 
 ALERTS_A_JOB: Final = 100
+DIGEST: Final = "digest"
+"""The event of a digest: an alert whose data is the message, frozen."""
 
 
 class DeliveryState(StrEnum):
     """How one alert stands with one hook."""
 
+    HELD = "held"
+    """Waits for its digest, or for the end of quiet hours."""
+    GATHERED = "gathered"
+    """Part of a digest, which is delivered in its place."""
     PENDING = "pending"
     DELIVERED = "delivered"
-    GIVEN_UP = "given_up"
+    DEAD = "dead"
+    """Given up."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -33,6 +41,19 @@ class Job(msgspec.Struct, frozen=True):
 
     hook: str
     alerts: tuple[uuid.UUID, ...]
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """What a hook has not got yet."""
+
+    message: Message
+    event: str
+    finding: str | None
+    """The key of the finding that it is of."""
+    since: datetime
+    attempts: int
+    is_behind: bool
+    """Whether the hook has not got an earlier alert of the same finding either, one of another job."""
 
 
 def entrypoint_of(hook: str) -> str:
@@ -45,17 +66,28 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-async def add(connection: Connection, alerts: Mapping[str, Sequence[Alert]]) -> None:
-    """Put alerts into the outbox, by the hook that shall get them, in the connection's transaction."""
+async def add(
+    connection: Connection,
+    alerts: Mapping[str, Sequence[Alert]],
+    *,
+    due: Mapping[tuple[str, str], datetime] | None = None,
+    recipients: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Put alerts into the outbox, by the hook that shall get them, in the connection's transaction.
+
+    ``due`` tells when those leave that do not leave at once, by hook and alert id. ``recipients`` has the addresses of
+    who can act, by alert id.
+    """
     once = {alert.id: alert for wanted in alerts.values() for alert in wanted}
     if not once:
         return
+    due, recipients = due or {}, recipients or {}
     await connection.execute(
         """
-        insert into alert (id, event, severity, environment, at, data)
-        select id, event, severity, environment, at, data::jsonb
-        from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
-            as a (id, event, severity, environment, at, data)
+        insert into alert (id, event, severity, environment, at, data, finding_key, recipients)
+        select id, event, severity, environment, at, data::jsonb, finding_key, string_to_array(recipients, ' ')
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[],
+            $8::text[]) as a (id, event, severity, environment, at, data, finding_key, recipients)
         """,
         list(once),
         [alert.event for alert in once.values()],
@@ -63,25 +95,44 @@ async def add(connection: Connection, alerts: Mapping[str, Sequence[Alert]]) -> 
         [alert.environment for alert in once.values()],
         [alert.at for alert in once.values()],
         [as_json(alert.data) for alert in once.values()],
+        [alert.data.get("key") for alert in once.values()],
+        [" ".join(recipients.get(number, ())) for number in once],
     )
     await connection.execute(
-        "insert into delivery (alert_id, hook) select * from unnest($1::uuid[], $2::text[])",
+        """
+        insert into delivery (alert_id, hook, since, due_at, state)
+        select id, hook, since, due_at, case when due_at is null then 'pending' else 'held' end
+        from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[]) as d (id, hook, since, due_at)
+        """,
         [alert.id for wanted in alerts.values() for alert in wanted],
         [hook for hook, wanted in alerts.items() for _alert in wanted],
+        [alert.at for wanted in alerts.values() for alert in wanted],
+        [due.get((hook, alert.id)) for hook, wanted in alerts.items() for alert in wanted],
     )
     for hook, wanted in alerts.items():
-        jobs = [
-            msgspec.json.encode(Job(hook, tuple(uuid.UUID(alert.id) for alert in some)))
-            for some in (wanted[start : start + ALERTS_A_JOB] for start in range(0, len(wanted), ALERTS_A_JOB))
-        ]
-        await enqueue(connection, entrypoint_of(hook), jobs)
+        await enqueue_deliveries(connection, hook, [alert.id for alert in wanted if (hook, alert.id) not in due])
 
 
-async def pending(connection: Connection, job: Job) -> Sequence[Alert]:
+async def enqueue_deliveries(connection: Connection, hook: str, alerts: Sequence[str | uuid.UUID]) -> None:
+    """Queue the jobs that deliver these alerts, which have just become pending."""
+    numbers = [alert if isinstance(alert, uuid.UUID) else uuid.UUID(alert) for alert in alerts]
+    jobs = [
+        msgspec.json.encode(Job(hook, tuple(numbers[start : start + ALERTS_A_JOB])))
+        for start in range(0, len(numbers), ALERTS_A_JOB)
+    ]
+    await enqueue(connection, entrypoint_of(hook), jobs)
+
+
+async def pending(connection: Connection, job: Job) -> Sequence[Pending]:
     """Return the job's alerts that the hook has not got yet, oldest first."""
     rows = await connection.fetch(
         """
-        select a.id, a.event, a.severity, a.environment, a.at, a.data
+        select a.id, a.event, a.severity, a.environment, a.at, a.data, a.finding_key, a.recipients, d.since, d.attempts,
+            a.finding_key is not null and exists (
+                select from alert b join delivery e on e.alert_id = b.id and e.hook = d.hook
+                where b.finding_key = a.finding_key and (b.at, b.id) < (a.at, a.id) and e.state = 'pending'
+                    and b.id <> all ($2::uuid[])
+            ) as is_behind
         from delivery d join alert a on a.id = d.alert_id
         where d.hook = $1 and d.alert_id = any ($2::uuid[]) and d.state = 'pending'
         order by a.at, a.id
@@ -90,16 +141,28 @@ async def pending(connection: Connection, job: Job) -> Sequence[Alert]:
         list(job.alerts),
     )
     return [
-        Alert(
-            id=str(row["id"]),
-            event=row["event"],
-            severity=Severity(row["severity"]),
-            environment=row["environment"],
-            at=row["at"],
-            data=msgspec.json.decode(row["data"], type=dict[str, Any]),
-        )
+        Pending(message_of(row), row["event"], row["finding_key"], row["since"], row["attempts"], row["is_behind"])
         for row in rows
     ]
+
+
+def message_of(row: Row) -> Message:
+    """Return what a hook is handed of an alert's row: a digest as it was frozen, else the alert by itself."""
+    if row["event"] == DIGEST:
+        return msgspec.json.decode(row["data"], type=Message)
+    return Message.of_one(alert_of(row), tuple(row["recipients"]))
+
+
+def alert_of(row: Row) -> Alert:
+    """Return a row of ``alert``."""
+    return Alert(
+        id=str(row["id"]),
+        event=row["event"],
+        severity=Severity(row["severity"]),
+        environment=row["environment"],
+        at=row["at"],
+        data=msgspec.json.decode(row["data"], type=dict[str, Any]),
+    )
 
 
 async def waiting_hooks(connection: Connection) -> Sequence[str]:
@@ -111,20 +174,51 @@ async def waiting_hooks(connection: Connection) -> Sequence[str]:
 
 
 async def note(
-    connection: Connection, hook: str, alert: str, *, state: DeliveryState, answer: str, now: datetime
+    connection: Connection,
+    hook: str,
+    alert: str,
+    *,
+    state: DeliveryState,
+    answer: str,
+    now: datetime,
+    seconds: float | None = None,
 ) -> None:
-    """Write down how an attempt at a delivery ended."""
+    """Write down how an attempt at a pending delivery ended, and how long it took."""
     await connection.execute(
         """
-        update delivery set state = $3, attempts = attempts + 1, last_attempt_at = $4, last_answer = $5
-        where alert_id = $1 and hook = $2
+        with d as (
+            update delivery set state = $3, attempts = attempts + 1, last_attempt_at = $4, last_answer = $5,
+                next_attempt_at = null
+            where alert_id = $1 and hook = $2 and state = 'pending' returning attempts
+        )
+        insert into delivery_attempt (alert_id, hook, number, at, seconds, is_delivered, answer)
+        select $1, $2, attempts, $4, $6, $3 = 'delivered', $5 from d
         """,
         alert,
         hook,
         state.value,
         now,
         answer,
+        seconds,
     )
+
+
+async def postpone(connection: Connection, job: Job, until: datetime) -> None:
+    """Write down about when a job's alerts are tried again."""
+    await connection.execute(
+        """
+        update delivery set next_attempt_at = $3
+        where hook = $1 and alert_id = any ($2::uuid[]) and state = 'pending'
+        """,
+        job.hook,
+        list(job.alerts),
+        until,
+    )
+
+
+async def hasten_deliveries(connection: Connection, hook: str) -> int:
+    """Have what waits for a hook tried again at once; return how many jobs that is."""
+    return await hasten(connection, entrypoint_of(hook))
 
 
 async def count(connection: Connection) -> Mapping[tuple[str, DeliveryState], int]:
@@ -132,4 +226,14 @@ async def count(connection: Connection) -> Mapping[tuple[str, DeliveryState], in
     return {
         (row["hook"], DeliveryState(row["state"])): row["deliveries"]
         for row in await connection.fetch("select hook, state, count(*) as deliveries from delivery group by 1, 2")
+    }
+
+
+async def oldest_pending(connection: Connection) -> Mapping[str, datetime]:
+    """Return since when the oldest pending delivery of each hook waits; hooks without any are left out."""
+    return {
+        row["hook"]: row["since"]
+        for row in await connection.fetch(
+            "select hook, min(since) as since from delivery where state = 'pending' group by 1"
+        )
     }

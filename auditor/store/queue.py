@@ -72,6 +72,18 @@ async def enqueue(
     return sum(job_id is not None for job_id in ids)
 
 
+async def hasten(connection: Connection, entrypoint: str) -> int:
+    """Let the jobs of an entrypoint begin at once that wait for a later try; return how many."""
+    rows = await connection.fetch(
+        """
+        update queue_job set execute_after = now(), updated = now()
+        where entrypoint = $1 and status = 'queued' and execute_after > now() returning id
+        """,
+        entrypoint,
+    )
+    return len(rows)
+
+
 async def release(connection: Connection, worker: UUID | None = None) -> None:
     """Queue again the jobs that failed, and those that a worker had begun; call it before that worker begins any.
 

@@ -37,6 +37,32 @@ async def environment_id(connection: Connection, name: str, url: str) -> int:
     )
 
 
+async def known_id(connection: Connection, name: str) -> int | None:
+    """Return the id of an environment; None where no sweep has made its row."""
+    number: int | None = await connection.fetchval("select id from environment where name = $1", name)
+    return number
+
+
+async def is_introduced(connection: Connection, environment: int) -> bool:
+    """Whether hooks were told of an environment's first sweep."""
+    return bool(
+        await connection.fetchval("select introduced_at is not null from environment where id = $1", environment)
+    )
+
+
+async def introduce(connection: Connection, environment: int, now: datetime) -> None:
+    """Note that hooks are told of an environment's first sweep."""
+    await connection.execute("update environment set introduced_at = $2 where id = $1", environment, now)
+
+
+async def first_started_at(connection: Connection, environment: int) -> datetime | None:
+    """Return when the first sweep of an environment began."""
+    at: datetime | None = await connection.fetchval(
+        "select min(started_at) from sweep where environment_id = $1", environment
+    )
+    return at
+
+
 @asynccontextmanager
 async def owned(pool: Pool, name: str, environment: int) -> AsyncIterator[Connection]:
     """Own an environment for the length of the block, on a connection that must stay open as long.

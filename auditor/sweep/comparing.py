@@ -17,7 +17,8 @@ from auditor.store.chain import linked
 from auditor.store.comparing import Held, Standing
 from auditor.store.connection import Connection
 from auditor.store.findings import Bearer
-from auditor.sweep.telling import About, Teller
+from auditor.sweep.alerting import About
+from auditor.sweep.telling import Teller
 
 ENVIRONMENT = "environment"
 """The subject of a finding that is of the environment as a whole."""
@@ -161,6 +162,6 @@ def about_of(bearer: Bearer, token: Held | None, violation: Violation) -> About:
         seen = None
         if token.observation is not None and token.last_found is not None:
             seen = token.observation, token.last_found
-        return About(token.label, token.name, token.owner, token.locations, seen)
+        return About(token.label, token.name, token.owner, token.locations, seen, token.tags)
     name, owner = violation.evidence.get("name"), violation.evidence.get("owner")
     return About(str(bearer), name if isinstance(name, str) else None, owner if isinstance(owner, str) else None, ())

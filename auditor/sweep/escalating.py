@@ -10,8 +10,9 @@ from auditor.store import comparing, findings
 from auditor.store.chain import linked
 from auditor.store.connection import Connection
 from auditor.store.findings import Bearer
+from auditor.sweep.alerting import About
 from auditor.sweep.comparing import about_of, deadline_of
-from auditor.sweep.telling import About, Teller
+from auditor.sweep.telling import Teller
 
 
 async def escalate(

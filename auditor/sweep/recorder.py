@@ -21,14 +21,17 @@ from auditor.policy.observing import (
     label_of,
     observe,
 )
+from auditor.policy.routing.route import Matter, Topic
 from auditor.policy.wording import shortened
 from auditor.store import findings, outbox, sweeps, tokens
 from auditor.store.chain import linked
 from auditor.store.connection import Connection
+from auditor.store.outgoing import Outgoing
 from auditor.store.tokens import Enrolment, KnownToken, Recorded
+from auditor.sweep.alerting import About
 from auditor.sweep.lookback import histories
 from auditor.sweep.subject import Subject
-from auditor.sweep.telling import About, Teller
+from auditor.sweep.telling import Teller
 
 MISSES_THAT_END_FINDINGS = 2
 """A token's findings end when so many evident lookups running say that it does not exist."""
@@ -245,7 +248,10 @@ class Recorder:
                 "source_problems": summary.source_problems,
             },
         )
-        await outbox.add(connection, {hook: [alert] for hook in self._subject.hooks})
+        matter = Matter(Topic.SWEEP_FAILED, alert.severity, alert.environment)
+        outgoing = Outgoing(self._subject.routing, alert.at)
+        outgoing.put(alert, matter, self._subject.routing.hooks(matter))
+        await outgoing.write(connection)
 
 
 def _about(label: str, entry: Recorded) -> About:
@@ -257,4 +263,5 @@ def _about(label: str, entry: Recorded) -> About:
         token.owner if token else None,
         entry.enrolment.locations,
         (entry.observation, last_found) if entry.observation and last_found else None,
+        entry.enrolment.tags,
     )

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Protocol
 
 from auditor.dynatrace.client import Client
-from auditor.model.finding import Severity
 from auditor.model.lookup import Outcome
 from auditor.model.secret import Secret
 from auditor.model.sweep import SweepSummary
 from auditor.policy.engine import Policy
+from auditor.policy.routing.routing import Routing
 from auditor.policy.waivers import WaiverEntry
 from auditor.sources.base import Source
 
@@ -28,8 +28,8 @@ class Subject:
     policy: Policy
     self_lookup: bool
     fingerprint: Callable[[Secret], bytes]
-    hooks: Mapping[str, Severity]
-    """Hook → the severity from which it wants findings."""
+    routing: Routing
+    """Where alerts go."""
     clock: Callable[[], datetime]
     inventory: bool = True
     """Whether to read the environment's own list of tokens, where a rule needs it."""

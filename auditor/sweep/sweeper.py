@@ -26,7 +26,7 @@ from auditor.store.chain import heads, linked
 from auditor.store.connection import Connection, Pool
 from auditor.store.database import translated, until_lost
 from auditor.store.tokens import Enrolment, KnownToken
-from auditor.sweep import closing, fleet, waiving
+from auditor.sweep import closing, fleet, introducing, waiving
 from auditor.sweep.recorder import Looked, Recorder
 from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
 from auditor.sweep.telling import Teller
@@ -155,7 +155,8 @@ class _Sweep:
         if subject.self_lookup:
             log.warning("self_lookup_enabled", environment=subject.name, effect="may move the token's lastUsedDate")
         waivers = await waiving.load(self._owner, subject)
-        teller = Teller(subject, waivers)
+        self._is_first = not await sweeps.is_introduced(self._owner, self._environment)
+        teller = Teller(subject, waivers, is_first=self._is_first)
         recorder = Recorder(subject, self._environment, self._sweep, teller)
         with ungrouped():
             async with asyncio.TaskGroup() as stages:
@@ -202,6 +203,10 @@ class _Sweep:
                 now=now,
             )
             await recorder.announce_end(self._owner, summary, self._stopped)
+            if self._is_first:
+                await introducing.introduce(
+                    self._owner, self._subject, environment=self._environment, summary=summary, now=now
+                )
         (head,) = await heads(self._owner, [self._subject.name])
         recorder.tell_none_found()
         recorder.tell_undecided()

@@ -10,16 +10,19 @@ from msgspec.structs import replace
 from auditor.model.finding import Alert, Resolution
 from auditor.policy.lateness import Deadlines
 from auditor.policy.lifecycle import Change
+from auditor.policy.routing.route import Matter, Topic
 from auditor.policy.rules import aud_03
 from auditor.policy.waivers import Waivers, said_of, waiver_change
 from auditor.store import comparing, findings, outbox, waivers
 from auditor.store.chain import linked
 from auditor.store.connection import Connection
 from auditor.store.findings import Bearer
+from auditor.store.outgoing import Outgoing
 from auditor.store.waivers import Muted, Sight
+from auditor.sweep.alerting import About
 from auditor.sweep.comparing import Said, about_of, compare
 from auditor.sweep.subject import Subject
-from auditor.sweep.telling import About, Teller
+from auditor.sweep.telling import Teller
 
 log = structlog.get_logger(__name__)
 
@@ -72,13 +75,12 @@ async def review(
             connection, [entry.terms for entry in known.entries], [muted.waiver.id for muted in muting], now
         )
         fresh = await waivers.warn_once(connection, environment, [muted.waiver for muted in due.values()], now)
-        wanted: dict[str, list[Alert]] = {}
+        outgoing = Outgoing(subject.routing, now)
         for waiver in fresh:
             alert = _lapsing(subject.name, due[waiver], now)
-            for hook, least in subject.hooks.items():
-                if alert.severity.rank >= least.rank:
-                    wanted.setdefault(hook, []).append(alert)
-        await outbox.add(connection, wanted)
+            matter = Matter(Topic.WAIVER_LAPSING, alert.severity, subject.name, owner=due[waiver].waiver.owner)
+            outgoing.put(alert, matter, subject.routing.hooks(matter))
+        await outgoing.write(connection)
     for waiver in fresh:
         log.warning(
             "waiver_lapsing",

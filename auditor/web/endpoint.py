@@ -66,6 +66,7 @@ class Endpoint:
                         await findings.count_open(connection),
                         await findings.count_waived(connection),
                         await outbox.count(connection),
+                        await outbox.oldest_pending(connection),
                     )
         except StoreUnavailable as error:
             return web.Response(status=503, text=f"{error}\n")

@@ -5,6 +5,7 @@ all; counters are of this process.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -65,10 +66,12 @@ class Metrics:
         findings: Mapping[str, Mapping[Severity, int]],
         waived: Mapping[str, Mapping[Severity, int]],
         deliveries: Mapping[tuple[str, DeliveryState], int],
+        oldest_pending: Mapping[str, datetime],
     ) -> bytes:
         """Return everything as text: the counters of this process, and gauges of what the database says."""
         gauges = CollectorRegistry()
-        gauges.register(_Snapshot(_gauges(environments, findings, waived, deliveries)))
+        gauges.register(_Snapshot(_gauges(environments, findings, waived)))
+        gauges.register(_Snapshot(_delivery_gauges(deliveries, oldest_pending)))
         return generate_latest(self._registry) + generate_latest(gauges)
 
 
@@ -86,7 +89,6 @@ def _gauges(
     environments: Sequence[EnvironmentState],
     findings: Mapping[str, Mapping[Severity, int]],
     waived: Mapping[str, Mapping[Severity, int]],
-    deliveries: Mapping[tuple[str, DeliveryState], int],
 ) -> Iterable[Metric]:
     for name, meaning, counts in (
         ("auditor_findings_open", "Open findings that no waiver covers", findings),
@@ -131,7 +133,21 @@ def _gauges(
             tokens.add_metric((name, result), getattr(last, result))
     yield from (finished, complete, coverage, tokens, succeeded)
 
-    pending = GaugeMetricFamily("auditor_deliveries", "Deliveries by state", labels=("hook", "state"))
-    for (hook, state), number in deliveries.items():
-        pending.add_metric((hook, state.value), number)
-    yield pending
+
+def _delivery_gauges(
+    deliveries: Mapping[tuple[str, DeliveryState], int], oldest_pending: Mapping[str, datetime]
+) -> Iterable[Metric]:
+    states = GaugeMetricFamily(
+        "auditor_deliveries", "Deliveries that are kept, by state; dead ones were given up", labels=("hook", "state")
+    )
+    for hook in sorted({hook for hook, _state in deliveries}):
+        for state in DeliveryState:
+            states.add_metric((hook, state.value), deliveries.get((hook, state), 0))
+    oldest = GaugeMetricFamily(
+        "auditor_delivery_oldest_pending_timestamp_seconds",
+        "Since when the oldest pending delivery waits, Unix time; absent where none does",
+        labels=("hook",),
+    )
+    for hook, since in oldest_pending.items():
+        oldest.add_metric((hook,), since.timestamp())
+    yield from (states, oldest)

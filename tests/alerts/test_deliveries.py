@@ -16,12 +16,13 @@ from pgqueuer.models import Job
 
 from auditor.alerts import webhook
 from auditor.alerts.base import Hook, Surroundings
-from auditor.alerts.deliveries import GIVE_UP_AFTER, Deliveries, drain, wait_after
+from auditor.alerts.deliveries import Deliveries, drain, wait_after
 from auditor.alerts.wording import SHIPPED
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import DeliveryFailed
 from auditor.model.finding import Alert
 from auditor.model.message import Message
+from auditor.policy.routing.routing import Destination
 from auditor.store import outbox
 from auditor.store.connection import Pool
 from auditor.store.outbox import DeliveryState
@@ -71,6 +72,9 @@ async def states(database: Pool) -> dict[tuple[str, DeliveryState], int]:
 async def rows(database: Pool, question: str) -> list[tuple[object, ...]]:
     async with database.acquire() as connection:
         return [tuple(row) for row in await connection.fetch(question)]
+
+
+GIVE_UP_AFTER = Destination(hook="team").give_up_after
 
 
 def clock() -> datetime:
@@ -141,13 +145,14 @@ async def test_retry_after_is_obeyed(database: Pool, tmp_path: Path) -> None:
     assert retry.delay == timedelta(seconds=1234)
 
 
-def test_waits_grow_from_a_second_to_an_hour() -> None:
+def test_waits_grow_from_a_second_to_the_longest() -> None:
     for attempts in range(5_000):
-        longest = min(2 ** min(attempts, 20), 3600)
-        assert longest / 2 <= wait_after(attempts).total_seconds() <= longest
+        for longest in (3600, 86_400):
+            span = min(2 ** min(attempts, 20), longest)
+            assert span / 2 <= wait_after(attempts, timedelta(seconds=longest)).total_seconds() <= span
 
 
-async def test_alert_that_is_not_taken_for_three_days_is_given_up(database: Pool) -> None:
+async def test_alert_that_is_not_taken_for_three_days_is_dead(database: Pool) -> None:
     team = Team(fails=lambda _alert: True)
     now = NOW
     await put(database, {"team": alerts(1)})
@@ -158,7 +163,7 @@ async def test_alert_that_is_not_taken_for_three_days_is_given_up(database: Pool
     now = NOW + GIVE_UP_AFTER
     assert await run_jobs(database, deliveries, {"team": team}) == []
     assert await rows(database, "select state, attempts, last_answer, last_attempt_at from delivery") == [
-        ("given_up", 2, "hooks.team: no", now)
+        ("dead", 2, "hooks.team: no", now)
     ]
 
 
@@ -180,12 +185,12 @@ async def test_hook_that_is_away_is_spared_the_rest_for_now(database: Pool) -> N
     assert "50 alerts left" in str(retry.reason)
 
 
-async def test_hook_that_stays_away_is_spared_the_alerts_that_are_given_up(database: Pool) -> None:
+async def test_hook_that_stays_away_is_spared_the_alerts_that_are_dead(database: Pool) -> None:
     team = Team(fails=lambda _alert: True)
     await put(database, {"team": alerts(50, NOW - GIVE_UP_AFTER - timedelta(hours=1))})
     assert await run_jobs(database, Deliveries(database, clock=clock), {"team": team}) == []
     assert len(team.tried) == 3
-    assert await states(database) == {("team", DeliveryState.GIVEN_UP): 50}
+    assert await states(database) == {("team", DeliveryState.DEAD): 50}
 
 
 async def test_hook_with_a_defect_fails_like_any_other(database: Pool) -> None:
@@ -200,7 +205,7 @@ async def test_hook_with_a_defect_fails_like_any_other(database: Pool) -> None:
     ]
 
 
-async def test_alerts_of_a_hook_that_is_gone_wait_for_it_and_are_given_up_in_the_end(database: Pool) -> None:
+async def test_alerts_of_a_hook_that_is_gone_wait_for_it_and_are_dead_in_the_end(database: Pool) -> None:
     now = NOW
     await put(database, {"gone": alerts(5)})
     deliveries = Deliveries(database, clock=lambda: now)
@@ -210,7 +215,7 @@ async def test_alerts_of_a_hook_that_is_gone_wait_for_it_and_are_given_up_in_the
     assert await states(database) == {("gone", DeliveryState.PENDING): 5}
     now = NOW + GIVE_UP_AFTER + timedelta(minutes=1)
     assert await run_jobs(database, deliveries, {}) == []
-    assert await states(database) == {("gone", DeliveryState.GIVEN_UP): 5}
+    assert await states(database) == {("gone", DeliveryState.DEAD): 5}
     assert await rows(database, "select distinct last_answer from delivery") == [
         ("hooks.gone: no such hook is configured any more",)
     ]

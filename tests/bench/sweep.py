@@ -42,6 +42,7 @@ from auditor.policy.base import Feeds
 from auditor.policy.document import PolicyDocument
 from auditor.policy.engine import Policy
 from auditor.policy.registry import rules
+from auditor.policy.routing.routing import NO_ROUTING
 from auditor.sources.base import BATCH
 from auditor.store import embedded
 from auditor.store.database import connected
@@ -140,7 +141,7 @@ async def whole(address: embedded.Address, url: str, size: int, *, sweeps: int) 
                     policy=policy,
                     self_lookup=False,
                     fingerprint=lambda secret: hashlib.blake2b(secret.reveal().encode(), digest_size=16).digest(),
-                    hooks={},
+                    routing=NO_ROUTING,
                     clock=lambda: datetime.now(UTC),
                 )
                 started = time.perf_counter()

@@ -18,11 +18,19 @@ from auditor.policy.base import Feeds
 from auditor.policy.document import PolicyDocument
 from auditor.policy.engine import Policy
 from auditor.policy.registry import rules_of
+from auditor.policy.routing.routing import Destination, Routing
 from auditor.simulator import Capacity, Environment, Faults, SteppedClock, World, serve
 from auditor.sources.base import Source
 from auditor.sweep.subject import Subject
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def routing_to(hooks: Mapping[str, Severity]) -> Routing:
+    """Hooks that get every alert of a severity or worse at once, those of a first sweep, too."""
+    return Routing(
+        [Destination(hook=hook, min_severity=least, every_first_finding=True) for hook, least in hooks.items()]
+    )
 
 
 class ListSource:
@@ -98,7 +106,7 @@ def subject_of(
         policy=Policy(document, list(rules_of(document).values()), feeds=Feeds(), environment_kind=None),
         self_lookup=self_lookup,
         fingerprint=lambda secret: hashlib.sha256(secret.reveal().encode()).digest()[:16],
-        hooks=hooks or {},
+        routing=routing_to(hooks or {}),
         clock=clock,
     )
 

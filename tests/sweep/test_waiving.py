@@ -19,7 +19,7 @@ from auditor.store import findings, waivers
 from auditor.store.connection import Pool
 from auditor.sweep.subject import Subject
 from auditor.sweep.sweeper import sweep
-from tests.sweep.conftest import NOW, ListSource, Stage, stored
+from tests.sweep.conftest import NOW, ListSource, Stage, routing_to, stored
 from tests.sweep.reading import read_findings, value
 
 Staged = Callable[..., AbstractAsyncContextManager[Stage]]
@@ -317,7 +317,9 @@ async def test_sweep_tells_how_many_findings_it_waived(database: Pool, staged: S
 async def test_warning_goes_to_hooks_that_want_findings_as_bad(database: Pool, staged: Staged, least: Severity) -> None:
     async with staged() as stage:
         token = stage.world.create("ci", ["metrics.read"], owner="svc-ci")
-        subject = replace(subject_of(stage, [token.secret], entry(until=NOW + DAY)), hooks={"team": least})
+        subject = replace(
+            subject_of(stage, [token.secret], entry(until=NOW + DAY)), routing=routing_to({"team": least})
+        )
         await sweep(database, subject)
     assert await alerts(database) == ([("waiver.lapsing", "w1")] if least is Severity.HIGH else [])
 

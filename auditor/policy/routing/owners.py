@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from auditor.policy.selectors import matcher
+from auditor.policy.selectors import as_tuple, matcher
 
 OWN: Final = "{owner}"
 """In place of an address: the owner is an address already."""
@@ -15,10 +15,6 @@ OWN: Final = "{owner}"
 _ADDRESS: Final = re.compile(r"[^\s@,;:<>\"'()\[\]\\]{1,64}@[A-Za-z0-9.-]{1,255}")
 _OWNERS_KEPT: Final = 4096
 _ANY: Final = frozenset("*?[")
-
-
-def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
 
 
 def _address(text: str) -> str:
@@ -29,7 +25,7 @@ def _address(text: str) -> str:
 
 Addresses = Annotated[
     tuple[Annotated[str, AfterValidator(_address)], ...],
-    BeforeValidator(_as_tuple, json_schema_input_type=str | tuple[str, ...]),
+    BeforeValidator(as_tuple, json_schema_input_type=str | tuple[str, ...]),
     Field(min_length=1),
 ]
 """One address or a list of them."""

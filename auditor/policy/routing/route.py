@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from auditor.model.finding import Severity, Transition
 from auditor.policy.rules import aud_02
-from auditor.policy.selectors import Globs, matcher
+from auditor.policy.selectors import Globs, as_tuple, matcher
 
 
 class Topic(StrEnum):
@@ -65,16 +65,14 @@ class Matter(NamedTuple):
         return self.topic in OPERATIONAL
 
 
-def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
 class Route(BaseModel):
     """Conditions that must all hold; one that is left out always does. Several values of one are alternatives."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    about: Annotated[tuple[Topic, ...], BeforeValidator(_as_tuple, json_schema_input_type=Topic | tuple[Topic, ...])] = ()
+    about: Annotated[
+        tuple[Topic, ...], BeforeValidator(as_tuple, json_schema_input_type=Topic | tuple[Topic, ...])
+    ] = ()
     """What the alert is about."""
     environment: Globs = ()
     """The environment's name in the configuration."""

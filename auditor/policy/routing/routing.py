@@ -82,6 +82,19 @@ class Routing:
             return wanted
         return [hook for hook in wanted if hook not in self.escalations]
 
+    def for_each_first_finding(self) -> "Routing":
+        """Return what holds while the findings of an environment are told for the first time, by a summary to most."""
+        return self._of([one for one in self.destinations.values() if one.every_first_finding])
+
+    def for_first_summaries(self) -> "Routing":
+        """Return what decides which findings the summaries of a first sweep are about."""
+        return self._of(
+            [one for one in self.destinations.values() if not one.every_first_finding and one.escalation_after is None]
+        )
+
+    def _of(self, destinations: Sequence[Destination]) -> "Routing":
+        return Routing(destinations, self._owners, flapping_within=self.flapping_within, keep=self.keep)
+
     def is_wanted(self, hook: str, matter: Matter) -> bool:
         """Whether an alert may go to a hook at all."""
         return hook in self._hooks(matter)

@@ -50,13 +50,13 @@ class DigestSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    critical: Window | None = None
+    critical: Window = NOW
     high: Window | None = None
     medium: Window | None = None
     low: Window | None = None
     info: Window | None = None
     rest: Window = NOW
-    """For every severity that is not named."""
+    """For every severity that is not named, but critical, which leaves at once unless it is named."""
 
     def of(self, severity: Severity) -> str:
         """Return the window of a severity."""
@@ -109,7 +109,9 @@ class QuietHours(BaseModel):
 class Windows:
     """When alerts leave for one hook."""
 
-    def __init__(self, digest: DigestSettings | None = None, quiet: QuietHours | None = None, zone: tzinfo = UTC) -> None:
+    def __init__(
+        self, digest: DigestSettings | None = None, quiet: QuietHours | None = None, zone: tzinfo = UTC
+    ) -> None:
         written = digest or DigestSettings()
         self._next: Mapping[Severity, Next | None] = {
             severity: None if written.of(severity) == NOW else next_close(written.of(severity), zone)

@@ -6,6 +6,7 @@ from typing import Final
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Params, Rule, Sample
+from auditor.policy.lifecycle import THRESHOLD
 from auditor.policy.sampling import days_ahead
 from auditor.policy.thresholds import CountdownLadder, Days
 from auditor.policy.wording import iso, iso_or_none, minute
@@ -45,6 +46,7 @@ def check(_observation: Observation, token: TokenMetadata, params: ExpiringSoon,
     severity = params.thresholds.reached(left)
     if severity is None:
         return None
+    threshold_days = params.thresholds.days_of(severity)
     if severity is Severity.CRITICAL and params.use_weight and not params.is_in_use(token):
         severity = Severity.HIGH
     return Violation(
@@ -54,6 +56,7 @@ def check(_observation: Observation, token: TokenMetadata, params: ExpiringSoon,
         {
             "expiration_date": iso(token.expiration_date),
             "last_used_date": iso_or_none(token.last_used_date),
+            THRESHOLD: threshold_days,
         },
     )
 

@@ -1,0 +1,61 @@
+"""What the configuration says of hooks, as far as deciding what goes to them is concerned."""
+
+from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
+from zoneinfo import ZoneInfo
+
+from auditor.alerts.base import HookKind, HookSettings
+from auditor.config.document import AuditorDocument
+from auditor.config.problems import Document, near
+from auditor.model.errors import Problem
+from auditor.policy.routing.owners import Owners
+from auditor.policy.routing.routing import Destination, Routing
+from auditor.policy.routing.windows import Windows
+from auditor.policy.spans import parse_duration
+
+Hooks = Mapping[str, tuple[HookKind, HookSettings]]
+"""Hooks by name, as the configuration writes them."""
+
+
+def routing_of(document: AuditorDocument, hooks: Hooks) -> Routing:
+    """Return what decides where alerts go."""
+    return Routing(
+        [_destination(name, kind, settings) for name, (kind, settings) in hooks.items()],
+        Owners(document.owners),
+        flapping_within=parse_duration(document.alerts.flapping_within),
+        keep=parse_duration(document.alerts.keep),
+    )
+
+
+def _destination(name: str, kind: HookKind, settings: HookSettings) -> Destination:
+    return Destination(
+        hook=name,
+        min_severity=settings.min_severity,
+        only=settings.only,
+        exempt=settings.exempt,
+        windows=Windows(settings.digest, settings.quiet, ZoneInfo(settings.timezone)),
+        escalation_after=parse_duration(settings.escalation_after) if settings.escalation_after else None,
+        takes_digests=kind.takes_digests,
+        is_addressed=kind.is_addressed,
+        every_first_finding=settings.first_sweep == "each",
+        give_up_after=parse_duration(settings.give_up_after),
+    )
+
+
+def routing_problems(file: Document, hooks: Hooks, environments: Collection[str]) -> Iterator[Problem]:
+    """Find what no kind's settings can tell: digests for a hook that takes none, environments that there are not."""
+    for name, (kind, settings) in hooks.items():
+        if settings.digest is not None and not kind.takes_digests:
+            yield file.problem(
+                ("hooks", name, "digest"),
+                f'a hook of type "{kind.name}" gets each finding by itself; take digest out, or use quiet, only or '
+                "min_severity to send less there",
+            )
+        for key, routes in (("only", settings.only), ("exempt", settings.exempt)):
+            for number, route in enumerate(routes):
+                for glob in route.environment:
+                    if not any(fnmatchcase(known.casefold(), glob.casefold()) for known in environments):
+                        yield file.problem(
+                            ("hooks", name, key, number, "environment"),
+                            f'"{glob}" matches no environment; {near(glob, environments)}',
+                        )
