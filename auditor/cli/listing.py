@@ -14,8 +14,11 @@ from auditor.model.waiver import Waiver
 from auditor.policy.base import Rule
 from auditor.policy.registry import rules_of
 from auditor.policy.revocation import Judgement
+from auditor.policy.waivers import finding_of
 from auditor.reports.verdicts import MEANINGS, verdict_on
+from auditor.store import attention
 from auditor.store import findings as store
+from auditor.store.attention import Acknowledgement
 from auditor.store.findings import Event, Filter
 
 
@@ -87,15 +90,17 @@ def show(session: Session, key: str, *, as_json: bool) -> int:
     found = run_loop(_show(session, key))
     if found is None:
         raise ConfigError(Problem(f"finding {key}", "no such finding; auditor findings --json lists their keys"))
-    finding, events, verdict, rule = found
+    finding, acknowledged, events, verdict, rule = found
     if as_json:
-        print_json({"finding": finding, "history": events, "verdict": verdict})
+        print_json({"finding": finding, "acknowledgement": acknowledged, "history": events, "verdict": verdict})
     else:
-        _describe(finding, events, verdict, rule)
+        _describe(finding, acknowledged, events, verdict, rule)
     return 0
 
 
-async def _show(session: Session, key: str) -> tuple[Finding, Sequence[Event], Judgement | None, Rule | None] | None:
+async def _show(
+    session: Session, key: str
+) -> tuple[Finding, Acknowledgement | None, Sequence[Event], Judgement | None, Rule | None] | None:
     config = session.load()
     if not is_text(key):
         return None
@@ -106,16 +111,26 @@ async def _show(session: Session, key: str) -> tuple[Finding, Sequence[Event], J
         finding, events = shown
         stack = config.policies.by_environment.get(finding.environment, config.policies.common)
         rule = rules_of(stack.document).get(finding.rule_id)
-        return finding, events, await verdict_on(connection, finding.environment, finding.label, now()), rule
+        known = finding_of(finding.key)
+        acknowledged = await attention.acknowledgement(connection, known, now()) if known else None
+        verdict = await verdict_on(connection, finding.environment, finding.label, now())
+        return finding, acknowledged, events, verdict, rule
 
 
-def _describe(finding: Finding, events: Sequence[Event], verdict: Judgement | None, rule: Rule | None) -> None:
+def _describe(
+    finding: Finding,
+    acknowledged: Acknowledgement | None,
+    events: Sequence[Event],
+    verdict: Judgement | None,
+    rule: Rule | None,
+) -> None:
     out = console()
     out.print(text(finding.key, "bold"))
     facts = (
         ("Severity", severity(finding.severity.value)),
         ("Status", text(finding.status if finding.resolution is None else f"{finding.status} by {finding.resolution}")),
         *((("Waived", text(_terms(finding.waiver))),) if finding.waiver else ()),
+        *((("Acknowledged", text(_known(acknowledged))),) if acknowledged else ()),
         ("What", text(finding.message)),
         ("Rule", text(f"{finding.rule_id} {rule.title if rule else '(not in this catalogue)'}")),
         ("Name", text(finding.token_name or "-")),
@@ -147,6 +162,13 @@ def _describe(finding: Finding, events: Sequence[Event], verdict: Judgement | No
             severity(event.severity.value),
             text(f" {what}"),
         )
+
+
+def _known(acknowledged: Acknowledgement) -> str:
+    until = f" until {acknowledged.until:%Y-%m-%d %H:%M} UTC" if acknowledged.until else ""
+    note = f": {acknowledged.note}" if acknowledged.note else ""
+    over = "" if acknowledged.is_in_force else " (over)"
+    return f"{acknowledged.at:%Y-%m-%d %H:%M} UTC by {acknowledged.by}{until}{over}{note}"
 
 
 def _terms(waiver: Waiver) -> str:

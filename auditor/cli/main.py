@@ -32,6 +32,8 @@ policy_app = typer.Typer(
     help="See what the policy makes of a token, or what a draft of it would change.", no_args_is_help=True
 )
 waivers_app = typer.Typer(help="List waivers, or withdraw one.")
+alerts_app = typer.Typer(help="See whether alerts arrived, and try them again.", no_args_is_help=True)
+app.add_typer(alerts_app, name="alerts")
 app.add_typer(findings_app, name="findings")
 app.add_typer(waivers_app, name="waivers")
 app.add_typer(policy_app, name="policy")
@@ -73,6 +75,16 @@ class FormName(StrEnum):
     HTML = "html"
     MARKDOWN = "markdown"
     SLACK = "slack"
+
+
+class DeliveryStateName(StrEnum):
+    """States of deliveries as the command line takes them."""
+
+    HELD = "held"
+    GATHERED = "gathered"
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
 
 
 class _Options:
@@ -255,6 +267,59 @@ def waive(
             as_json=as_json,
         )
     )
+
+
+@app.command()
+def ack(
+    keys: Annotated[list[str], typer.Argument(help="Keys of findings: environment/token/rule.")],
+    until: Annotated[
+        str | None, typer.Option(help="Only until this day (midnight UTC) or instant; then reminders begin again.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="What is being done about it.")] = "",
+    by: Annotated[str | None, typer.Option(help="Who knows of it; by default the user who runs this.")] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take an acknowledgement back.")] = False,
+) -> None:
+    """Acknowledge open findings: no reminder or escalation goes out until they get worse or come back."""
+    from auditor.cli import alerting
+
+    _finish(alerting.acknowledge(_session(), keys, until=until, note=note, by=by, withdraw=withdraw))
+
+
+@alerts_app.command("list")
+def list_alerts(
+    hook: Annotated[str | None, typer.Option(help="Only alerts to this hook.")] = None,
+    state: Annotated[list[DeliveryStateName] | None, typer.Option(help="Only those that stand so.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Show so many, the newest.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """List alerts by hook, the newest first: delivered, pending, held for a digest, or dead."""
+    from auditor.cli import alerting
+
+    states = [one.value for one in state or []]
+    _finish(alerting.list_alerts(_session(), hook=hook, states=states, limit=limit, as_json=as_json))
+
+
+@alerts_app.command("show")
+def show_alert(
+    alert: Annotated[str, typer.Argument(help="The id of an alert or digest, or its beginning.")], as_json: Json = False
+) -> None:
+    """Show an alert or digest with every attempt to deliver it, and what was answered."""
+    from auditor.cli import alerting
+
+    _finish(alerting.show(_session(), alert, as_json=as_json))
+
+
+@alerts_app.command("retry")
+def retry_alerts(
+    alert: Annotated[str | None, typer.Argument(help="The id of an alert or digest, or its beginning.")] = None,
+    hook: Annotated[str | None, typer.Option(help="Everything that this hook has not taken.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything that no hook has taken.")] = False,
+    deliver_seconds: Annotated[float, typer.Option(min=0, help="Spend at most so long on delivering.")] = 60,
+) -> None:
+    """Try dead alerts again, and pending ones at once; exit with 1 when something is still not taken."""
+    from auditor.cli import alerting
+
+    _finish(alerting.retry(_session(), alert, hook=hook, everything=everything, seconds=deliver_seconds))
 
 
 @waivers_app.callback(invoke_without_command=True)

@@ -8,6 +8,7 @@ import msgspec
 
 from auditor.model.finding import Severity
 from auditor.policy.lifecycle import LATE
+from auditor.policy.waivers import FindingId
 from auditor.store.connection import Connection
 from auditor.store.rows import as_json
 
@@ -41,15 +42,16 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
 
 async def acknowledge(
     connection: Connection, finding: int, *, until: datetime | None, by: str, note: str, now: datetime
-) -> None:
-    """Note that somebody knows of an open finding; takes the place of what was noted before."""
-    await connection.execute(
+) -> bool:
+    """Note that somebody knows of a finding, in place of what was noted before; False where it is not open."""
+    noted = await connection.fetchval(
         """
         insert into acknowledgement (finding_id, at, until, by, note, severity)
-        select id, $2, $3, $4, $5, severity from finding where id = $1
+        select id, $2, $3, $4, $5, severity from finding where id = $1 and status = 'open'
         on conflict (finding_id) do update
             set at = excluded.at, until = excluded.until, by = excluded.by, note = excluded.note,
                 severity = excluded.severity
+        returning true
         """,
         finding,
         now,
@@ -57,6 +59,7 @@ async def acknowledge(
         by,
         note,
     )
+    return bool(noted)
 
 
 async def withdraw(connection: Connection, finding: int) -> bool:
@@ -64,15 +67,18 @@ async def withdraw(connection: Connection, finding: int) -> bool:
     return bool(await connection.fetchval("delete from acknowledgement where finding_id = $1 returning true", finding))
 
 
-async def acknowledgement(connection: Connection, finding: int, now: datetime) -> Acknowledgement | None:
+async def acknowledgement(connection: Connection, finding: FindingId, now: datetime) -> Acknowledgement | None:
     """Return what was noted of a finding; None where nothing was."""
     row = await connection.fetchrow(
         f"""
         select k.at, k.until, k.by, k.note, k.severity, f.status = 'open' and {ACKNOWLEDGED} as is_in_force
-        from acknowledgement k join finding f on f.id = k.finding_id where k.finding_id = $2
+        from acknowledgement k join finding f on f.id = k.finding_id join environment e on e.id = f.environment_id
+        left join token t on t.id = f.token_id
+        where e.name = $2 and coalesce(t.label, f.subject) = $3 and f.rule_id = $4 and f.discriminator = $5
+        order by f.token_id limit 1
         """,
         now,
-        finding,
+        *finding,
     )
     if row is None:
         return None

@@ -290,8 +290,11 @@ async def test_draining_that_is_cancelled_keeps_the_jobs_of_what_was_under_way(d
 
 
 async def test_delivery_that_is_under_way_at_a_stop_may_end(database: Pool) -> None:
+    begun = asyncio.Event()
+
     class Slow(Team):
         async def deliver(self, message: Message, now: datetime) -> str:
+            begun.set()
             await asyncio.sleep(0.1)
             return await super().deliver(message, now)
 
@@ -299,7 +302,7 @@ async def test_delivery_that_is_under_way_at_a_stop_may_end(database: Pool) -> N
     await put(database, {"team": alerts(3)})
     deliveries = Deliveries(database, clock=clock)
     running = asyncio.create_task(run_jobs(database, deliveries, {"team": slow}))
-    await asyncio.sleep(0.05)
+    await begun.wait()
     deliveries.stop(20)
     (retry,) = await running
     assert retry.delay == timedelta(0)

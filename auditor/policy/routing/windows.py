@@ -51,10 +51,15 @@ class DigestSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     critical: Window = NOW
+    """When a digest of critical alerts closes: "now" for none, a span such as "1h", "08:00", or "mon 08:00"."""
     high: Window | None = None
+    """The same for high ones."""
     medium: Window | None = None
+    """The same for medium ones."""
     low: Window | None = None
+    """The same for low ones."""
     info: Window | None = None
+    """The same for those that only inform."""
     rest: Window = NOW
     """For every severity that is not named, but critical, which leaves at once unless it is named."""
 
