@@ -25,7 +25,7 @@ from tests.sweep.conftest import ListSource, Stage, stored
 Staged = Callable[..., AbstractAsyncContextManager[Stage]]
 
 DAY = timedelta(days=1)
-POLICY = {"rules": {"DT-EXP-01": {}, "DT-AUD-04": {}}}
+POLICY: dict[str, object] = {"rules": {"DT-EXP-01": {}, "DT-AUD-04": {}}}
 
 
 class Audit:
