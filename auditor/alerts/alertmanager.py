@@ -10,7 +10,7 @@ fires under another, so Alertmanager is asked (``GET /api/v2/alerts``) what it h
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 from pydantic import Field, StringConstraints, model_validator
@@ -53,6 +53,8 @@ class AlertmanagerSettings(AlertWordedSettings, UrlSettings):
     labels: dict[LabelName, str] = Field(default={})
     """Labels of every alert beside ``alertname`` (``Auditor`` and the rule), ``severity``, ``environment``, ``rule``,
     ``token`` and ``key``, for the routes of Alertmanager."""
+    first_sweep: Literal["summary", "each"] = "each"
+    """What it gets of an environment's first sweep: each finding, for it keeps a state of each, or one ``summary``."""
     firing_days: float = Field(default=30, gt=0, le=3_660)
     """For so long after its last alert a finding fires that neither ends nor is heard of again."""
     resend_minutes: int = Field(default=60, ge=0, le=1_440)

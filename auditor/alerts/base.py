@@ -46,6 +46,11 @@ class HookSettings(BaseModel):
     give_up_after: Duration = "3d"
     """An alert that the hook has not taken for so long is dead, and other hooks are told."""
 
+    @property
+    def is_addressed(self) -> bool:
+        """Whether the hook sends to a message's recipients, so that each of them gets a digest of their own."""
+        return False
+
 
 class Hook(Protocol):
     """One way for alerts to leave the program."""
@@ -104,5 +109,3 @@ class HookKind:
     open: Callable[[str, Any, Surroundings], Awaitable[Hook]]
     takes_digests: bool = True
     """Whether a message may be a digest. False where the other side keeps a state for each finding."""
-    is_addressed: bool = False
-    """Whether it sends to a message's recipients, so that each of them gets a digest of their own."""

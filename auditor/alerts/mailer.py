@@ -68,6 +68,11 @@ class EmailSettings(WordedSettings):
             mailbox(text)
         return texts
 
+    @property
+    def is_addressed(self) -> bool:
+        """Whether owners get their mails: then each gets a digest of their own, and not of what concerns others."""
+        return self.owners != "ignore"
+
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
         if self.tls == "off" and not is_loopback(self.server):

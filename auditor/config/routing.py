@@ -36,7 +36,7 @@ def _destination(name: str, kind: HookKind, settings: HookSettings) -> Destinati
         windows=Windows(settings.digest, settings.quiet, ZoneInfo(settings.timezone)),
         escalation_after=parse_duration(settings.escalation_after) if settings.escalation_after else None,
         takes_digests=kind.takes_digests,
-        is_addressed=kind.is_addressed,
+        is_addressed=settings.is_addressed,
         every_first_finding=settings.first_sweep == "each",
         give_up_after=parse_duration(settings.give_up_after),
     )
