@@ -1,7 +1,8 @@
 """A lookup endpoint as fast as Python can make one, so that a benchmark measures the client and not the server.
 
 A bare ``asyncio.Protocol`` on uvloop that reads nothing of a request but the token's public id, and answers with the
-metadata of a realistic fleet. Run as a program it prints its port and serves until its standard input closes.
+metadata of a realistic fleet; whoever asks for the environment's list is told that the token may not read it. Run as a
+program it prints its port and serves until its standard input closes.
 """
 
 import asyncio
@@ -18,6 +19,14 @@ from auditor.simulator.answers import as_v2
 
 TEMPLATES: Final = 2_000
 _ID: Final = b"dt0c01.XXXXXXXXXXXXXXXXXXXXXXXX"
+_MAY_NOT_LIST: Final = (
+    b'{"error":{"code":403,"message":"Token is missing required scope. Use one of: apiTokens.read (Read API tokens)"}}'
+)
+_FORBIDDEN: Final = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+    len(_MAY_NOT_LIST),
+    _MAY_NOT_LIST,
+)
+"""To the reads at a sweep's end: auditor's own token has no scope for them."""
 
 
 def answers(now: datetime) -> list[tuple[bytes, bytes]]:
@@ -45,6 +54,10 @@ class Lookup(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
+        if self._received.startswith(b"GET ") and self._received.endswith(b"\r\n\r\n"):
+            self._received = b""
+            self._transport.write(_FORBIDDEN)
+            return
         start = self._received.find(b'{"token":"')
         if start < 0 or self._received[-1:] != b"}":
             return
