@@ -59,6 +59,14 @@ async def count_unseen(connection: Connection, environment: int) -> tuple[int, i
     return row["unseen"], row["stored"]
 
 
+async def compare_by_hash(connection: Connection) -> None:
+    """Keep PostgreSQL, in the connection's transaction, from comparing each token with each.
+
+    On a table that just grew it takes a few rows for all there are, and loops over them: time squared.
+    """
+    await connection.execute("set local enable_nestloop = off")
+
+
 async def held_tokens(connection: Connection, environment: int, *, batch: int = 1000) -> AsyncGenerator[Held, None]:
     """Yield every stored token of an environment as the store holds it."""
     async for row in connection.cursor(

@@ -115,6 +115,7 @@ async def _judge_one(
     policy = subject.policy
     assert rule.candidates is not None
     async with reading.transaction(isolation="repeatable_read", readonly=True):
+        await fleet.compare_by_hash(reading)
         apart_from = array("q")
         if policy.is_narrowed(rule.id):
             async for held in fleet.held_tokens(reading, setting.environment):
