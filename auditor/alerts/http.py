@@ -1,6 +1,5 @@
 """How hooks send over HTTP: to one place over TLS, without redirects, in bounded time, and telling no secret."""
 
-import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,16 +14,15 @@ from yarl import URL
 
 from auditor import __version__
 from auditor.alerts.base import HookSettings
+from auditor.alerts.receiver import shown, trust_of
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import ConfigError, DeliveryFailed, Problem
 from auditor.model.secret import Secret
-from auditor.outbound import ProxyUrl, is_loopback, name_of, retry_after_seconds, trusting
-from auditor.redaction import redact
+from auditor.outbound import ProxyUrl, is_loopback, name_of, retry_after_seconds
 
 ANSWER_LIMIT: Final = 65_536
 """Bytes of an answer to a POST that are read at most."""
 
-_REASON_LIMIT: Final = 300
 _REQUESTS_AT_ONCE: Final = 4
 
 
@@ -83,12 +81,7 @@ class Sender:
         """Make one, inside the event loop that will use it; it contacts nobody. Raises ``ConfigError``."""
         trust: ssl.SSLContext | bool = True
         if settings.ca_file is not None:
-            path = resolver.directory / settings.ca_file
-            try:
-                trust = await asyncio.to_thread(trusting, path)
-            except OSError as error:
-                reason = f"{path}: no PEM certificates can be read from it: {error.strerror}"
-                raise ConfigError(Problem(f"hooks.{name}.ca_file", reason)) from error
+            trust = await trust_of(name, settings.ca_file, resolver.directory)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=trust, limit=_REQUESTS_AT_ONCE),
             timeout=aiohttp.ClientTimeout(total=settings.timeout_seconds),
@@ -158,7 +151,7 @@ class Sender:
             return answer
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             raise self.failed(url, f"HTTP {status}: redirects are not followed; set url to where it leads")
-        said = _shown(quote(answer))
+        said = shown(quote(answer))
         raise self.failed(
             url,
             f"HTTP {status}{f': {said}' if said else ''}{hints.get(status, '')}",
@@ -210,10 +203,3 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
             if len(body) > limit:
                 break
     return body[:limit]
-
-
-def _shown(text: str) -> str:
-    """Return what the other side said as one short line without secrets."""
-    line = " ".join(redact(text).split())
-    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
-    return line if len(line) <= _REASON_LIMIT else f"{line[:_REASON_LIMIT]}…"

@@ -14,16 +14,15 @@ from pydantic import Field, field_validator, model_validator
 
 from auditor.alerts.base import Hook, HookKind, Surroundings
 from auditor.alerts.mail import mail_of, mailbox
+from auditor.alerts.receiver import shown, trust_of
 from auditor.alerts.wording import WordedSettings, Wording
 from auditor.credentials.reference import SecretReference
-from auditor.model.errors import ConfigError, DeliveryFailed, Problem
+from auditor.model.errors import DeliveryFailed
 from auditor.model.message import Message
 from auditor.model.secret import Secret
-from auditor.outbound import is_loopback, name_of, trusting
-from auditor.redaction import redact
+from auditor.outbound import is_loopback, name_of
 
 _PORTS: Final = {"starttls": 587, "implicit": 465, "off": 25}
-_REASON_LIMIT: Final = 300
 _REMEMBERED: Final = 1_000
 _PERMANENT: Final = 500
 
@@ -159,7 +158,7 @@ class Email:
                 await client.connect()
                 refused, _said = await client.sendmail(self._sender.addr_spec, recipients, mail)
         except aiosmtplib.SMTPRecipientsRefused as error:
-            answers = {one.recipient: (one.code, _shown(one.message)) for one in error.recipients}
+            answers = {one.recipient: (one.code, shown(one.message)) for one in error.recipients}
             if any(status < _PERMANENT for status, _text in answers.values()):
                 return answers
             status, said = next(iter(answers.values()))
@@ -167,14 +166,14 @@ class Email:
         except aiosmtplib.SMTPAuthenticationError as error:  # its text may quote what was sent
             raise self._failed(f"login refused: SMTP {error.code}; check username and password") from None
         except aiosmtplib.SMTPResponseException as error:
-            raise self._failed(f"SMTP {error.code} {_shown(error.message)}") from None
+            raise self._failed(f"SMTP {error.code} {shown(error.message)}") from None
         except TimeoutError:
             raise self._failed(f"no answer within {self._settings.timeout_seconds:g} s") from None
         except (aiosmtplib.SMTPException, OSError) as error:
             raise self._failed(_why(error)) from None
         finally:
             client.close()
-        return {address: (answer.code, _shown(answer.message)) for address, answer in refused.items()}
+        return {address: (answer.code, shown(answer.message)) for address, answer in refused.items()}
 
     def _remember(self, message_id: str, taken: set[str]) -> None:
         self._taken[message_id] = taken
@@ -196,14 +195,7 @@ def _why(error: Exception) -> str:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, OSError):
         return f"no connection: {name_of(error)}"
-    return _shown(str(error))
-
-
-def _shown(text: str) -> str:
-    """Return what the server said as one short line without secrets."""
-    line = " ".join(redact(text).split())
-    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
-    return line if len(line) <= _REASON_LIMIT else f"{line[:_REASON_LIMIT]}…"
+    return shown(str(error))
 
 
 async def _open(name: str, settings: EmailSettings, surroundings: Surroundings) -> Hook:
@@ -211,18 +203,9 @@ async def _open(name: str, settings: EmailSettings, surroundings: Surroundings) 
     password = None
     if settings.password is not None:
         password = await resolver.resolve(settings.password, f"hooks.{name}.password")
-    return Email(name, settings, password, await _trust(name, settings, resolver.directory), surroundings.wording)
-
-
-async def _trust(name: str, settings: EmailSettings, directory: Path) -> ssl.SSLContext:
-    if settings.ca_file is None:
-        return await asyncio.to_thread(ssl.create_default_context)
-    path = directory / settings.ca_file
-    try:
-        return await asyncio.to_thread(trusting, path)
-    except OSError as error:
-        reason = f"{path}: no PEM certificates can be read from it: {error.strerror}"
-        raise ConfigError(Problem(f"hooks.{name}.ca_file", reason)) from error
+    return Email(
+        name, settings, password, await trust_of(name, settings.ca_file, resolver.directory), surroundings.wording
+    )
 
 
 KIND: Final = HookKind(name="email", settings=EmailSettings, open=_open)

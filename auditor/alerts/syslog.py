@@ -16,12 +16,13 @@ from pydantic import Field, model_validator
 
 from auditor.alerts.base import Hook, HookKind, Surroundings
 from auditor.alerts.datagrams import send_to_socket
+from auditor.alerts.receiver import trust_of
 from auditor.alerts.record import PRIORITIES, fields_of
 from auditor.alerts.rfc5424 import syslog_message
 from auditor.alerts.wording import AlertWordedSettings, Wording
-from auditor.model.errors import ConfigError, DeliveryFailed, Problem
+from auditor.model.errors import DeliveryFailed
 from auditor.model.message import Message
-from auditor.outbound import name_of, trusting
+from auditor.outbound import name_of
 
 _FACILITIES: Final = {"user": 1, "daemon": 3, "auth": 4, "authpriv": 10, "audit": 13}
 _FACILITIES.update({f"local{number}": 16 + number for number in range(8)})
@@ -144,19 +145,8 @@ class Syslog:
 async def _open(name: str, settings: SyslogSettings, surroundings: Surroundings) -> Hook:
     trust = None
     if settings.transport == "tls":
-        trust = await _trust(name, settings, surroundings.resolver.directory)
+        trust = await trust_of(name, settings.ca_file, surroundings.resolver.directory)
     return Syslog(name, settings, settings.host_name or socket.gethostname(), trust, surroundings.wording)
-
-
-async def _trust(name: str, settings: SyslogSettings, directory: Path) -> ssl.SSLContext:
-    if settings.ca_file is None:
-        return await asyncio.to_thread(ssl.create_default_context)
-    path = directory / settings.ca_file
-    try:
-        return await asyncio.to_thread(trusting, path)
-    except OSError as error:
-        reason = f"{path}: no PEM certificates can be read from it: {error.strerror}"
-        raise ConfigError(Problem(f"hooks.{name}.ca_file", reason)) from error
 
 
 KIND: Final = HookKind(name="syslog", settings=SyslogSettings, open=_open, takes_digests=False)
