@@ -189,6 +189,8 @@ def print_account(
     )
     out = console()
     for summary in summaries:
+        if summary.status is SweepStatus.RUNNING:
+            out.print(text(f"{summary.environment}: stopped before its end; the next sweep goes on where this one was"))
         for reason, number in sorted(summary.reasons.items(), key=lambda item: -item[1]):
             out.print(text(f"{summary.environment}: {number} not audited: {reason}"))
         for source, problem in summary.source_problems.items():

@@ -235,7 +235,7 @@ class Worker:
                 raise RetryRequested(wait_after(job.attempts), str(error)) from error
             finally:
                 self.sweeping.discard(name)
-        if self._stopping.is_set() and summary.status is SweepStatus.FAILED:
+        if summary.status is SweepStatus.RUNNING:
             raise RetryRequested(reason="auditor was asked to stop")
 
     async def _deliver(self, job: Job) -> None:

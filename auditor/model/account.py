@@ -23,8 +23,6 @@ class SweepAccount(msgspec.Struct, frozen=True, kw_only=True):
     """A sweep that came to its end, with how regular its environment's sweeps are."""
 
     summary: SweepSummary
-    is_cut_short: bool = False
-    """Whether it ended early because somebody asked auditor to stop, which says nothing about the environment."""
     full_since: datetime | None
     """When the last full sweep of the environment began, this one included; before the first, when the first sweep of
     any kind began; None where there was none."""

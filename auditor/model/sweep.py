@@ -10,12 +10,13 @@ class SweepStatus(StrEnum):
     """How a sweep stands."""
 
     RUNNING = "running"
+    """It is under way, or was cut short and can be taken up."""
     COMPLETE = "complete"
     """Every source was read to its end and every enrolled token has evidence: found or missing."""
     INCOMPLETE = "incomplete"
     """It reached its end, but some tokens or sources could not be audited."""
     FAILED = "failed"
-    """It stopped early: authentication refused, environment unreachable, or the process died."""
+    """It stopped early: authentication refused, environment unreachable, or the process died and none took it up."""
 
 
 class RuleState(StrEnum):

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -15,6 +15,11 @@ from auditor.store.connection import Connection, Pool, Row
 from auditor.store.rows import as_json
 
 INTERRUPTED: Final = "the sweep's process ended before it"
+
+RESUMABLE: Final = timedelta(hours=6)
+"""So long after its last batch a sweep that was cut short can go on."""
+_LONGEST: Final = timedelta(hours=24)
+"""So long after its beginning, too: what one account says is of about one time."""
 
 _LOCK_CLASS: Final = 0x7377_6565  # "swee" in ASCII: sweeps among advisory locks of two keys
 
@@ -76,6 +81,45 @@ async def owned(pool: Pool, name: str, environment: int) -> AsyncIterator[Connec
         yield connection
 
 
+async def resume(
+    connection: Connection,
+    environment: int,
+    *,
+    now: datetime,
+    policy_digest: str,
+    rules: Mapping[str, RuleStanding],
+    self_lookup: bool,
+) -> SweepSummary | None:
+    """Take up the sweep that a process left unfinished and return its account; None where there is none to take up.
+
+    The caller owns the environment. A sweep goes on only as what it began as: with the same policy and rules, at the
+    same url, and soon enough (``RESUMABLE``). Which tokens it has looked up, their rows of ``lookup`` say; what the
+    sources held is forgotten, since they are read anew.
+    """
+    async with connection.transaction():
+        row = await connection.fetchrow(
+            f"""
+            update sweep set resumptions = resumptions + 1, recorded_at = $2
+            from environment
+            where sweep.environment_id = $1 and environment.id = $1 and sweep.status = 'running'
+                and sweep.url = environment.url and sweep.policy_digest = $3 and sweep.rules = $4::jsonb
+                and sweep.self_lookup = $5 and sweep.recorded_at >= $6 and sweep.started_at >= $7
+            returning {SUMMARY_COLUMNS}
+            """,
+            environment,
+            now,
+            policy_digest,
+            as_json(rules),
+            self_lookup,
+            now - RESUMABLE,
+            now - _LONGEST,
+        )
+        if row is None:
+            return None
+        await connection.execute("delete from enrolment where sweep_id = $1", row["id"])
+        return summary_of(row)
+
+
 async def begin(
     connection: Connection,
     environment: int,
@@ -88,7 +132,8 @@ async def begin(
 ) -> int:
     """Open a sweep and return its id; the caller owns the environment.
 
-    A sweep that is still marked running belongs to a process that died: it is closed as failed, what it recorded stays.
+    A sweep that is still marked running was cut short and is not taken up: it is closed as failed, what it recorded
+    stays.
     """
     async with linked(connection, environment, now):
         await connection.execute(
@@ -117,8 +162,10 @@ async def begin(
         return int(
             await connection.fetchval(
                 """
-                insert into sweep (environment_id, policy_digest, rules, self_lookup, started_at, status)
-                values ($1, $2, $3, $4, $5, 'running') returning id
+                insert into sweep (
+                    environment_id, url, policy_digest, rules, self_lookup, started_at, recorded_at, status
+                )
+                select id, url, $2, $3, $4, $5, $5, 'running' from environment where id = $1 returning id
                 """,
                 environment,
                 policy_digest,
@@ -152,13 +199,14 @@ async def take_slot(connection: Connection, environment: int, slot: datetime) ->
 
 
 async def count(
-    connection: Connection, sweep: int, outcomes: Mapping[Outcome, int], reasons: Mapping[str, int]
+    connection: Connection, sweep: int, outcomes: Mapping[Outcome, int], reasons: Mapping[str, int], now: datetime
 ) -> None:
     """Add a batch's outcomes to the account, in the batch's transaction; ``reasons`` replaces what stood there."""
     await connection.execute(
         """
         update sweep set enrolled = enrolled + $2, found = found + $3, missing = missing + $4,
-            refused = refused + $5, failed = failed + $6, reasons = $7
+            refused = refused + $5, failed = failed + $6, reasons = $7,
+            recorded_at = $8
         where id = $1
         """,
         sweep,
@@ -168,7 +216,23 @@ async def count(
         outcomes.get(Outcome.REFUSED, 0),
         sum(number for outcome, number in outcomes.items() if outcome.is_failure),
         as_json(reasons),
+        now,
     )
+
+
+async def suspend(connection: Connection, sweep: int) -> SweepSummary:
+    """Leave a sweep to whoever takes it up next, and return its account so far."""
+    async with connection.transaction():
+        await connection.execute("delete from enrolment where sweep_id = $1", sweep)
+        row = await connection.fetchrow(
+            f"""
+            select {SUMMARY_COLUMNS} from sweep join environment on environment.id = sweep.environment_id
+            where sweep.id = $1
+            """,
+            sweep,
+        )
+    assert row is not None
+    return summary_of(row)
 
 
 async def finish(

@@ -46,6 +46,8 @@ class KnownToken(msgspec.Struct, frozen=True, gc=False):
     """When a sweep saw the last use that was out of the ordinary."""
     is_back: bool = False
     """Whether sweeps before this one found that it was stored no longer."""
+    last_sweep: int | None = None
+    """The sweep that looked it up last."""
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):
@@ -109,13 +111,13 @@ async def _fetch_known(connection: Connection, environment: int, fingerprints: S
     return await fetch_planned_anew(
         connection,
         """
-        select t.*, l.evident_at, l.misses, l.failures
+        select t.*, l.evident_at, l.misses, l.failures, l.sweep_id
         from unnest($2::bytea[]) as wanted (fingerprint)
         cross join lateral (
             select * from token where environment_id = $1 and fingerprint = wanted.fingerprint offset 0
         ) t
         left join lateral (
-            select evident_at, misses, failures from lookup where token_id = t.id offset 0
+            select evident_at, misses, failures, sweep_id from lookup where token_id = t.id offset 0
         ) l on true
         """,
         environment,
@@ -513,6 +515,7 @@ def _known(row: Row, at: datetime) -> KnownToken:
         row["uses"],
         row["notable_use_at"],
         row["removed_at"] is not None,
+        row["sweep_id"],
     )
 
 

@@ -77,6 +77,11 @@ class Recorder:
         """Of each, why it could not tell of the first."""
         self._unknown_scopes: Counter[str] = Counter()
 
+    def go_on(self, account: SweepSummary) -> None:
+        """Count on from what an earlier process recorded of this sweep; call it before the first batch."""
+        self._reasons = Counter(account.reasons)
+        self._outcomes = Counter({Outcome.FOUND: account.found, Outcome.MISSING: account.missing})
+
     async def record(self, connection: Connection, batch: Sequence[Looked]) -> Counter[Outcome]:
         """Write a batch in one transaction, then log its transitions; return how its lookups ended."""
         now = self._subject.clock()
@@ -112,7 +117,7 @@ class Recorder:
                 now,
             )
             await self._teller.put_into_outbox(connection, told, now)
-            await sweeps.count(connection, self._sweep, outcomes, reasons)
+            await sweeps.count(connection, self._sweep, outcomes, reasons, now)
         # Only what was committed is counted and told.
         self._reasons = reasons
         self._outcomes = so_far

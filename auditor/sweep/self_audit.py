@@ -52,9 +52,7 @@ async def judge(
     if aud_01.RULE.id in assessed:
         reasons[aud_01.RULE.id] = await audit.judge_failing()
     if aud_02.RULE.id in assessed:
-        reasons[aud_02.RULE.id] = await audit.judge_coverage(
-            summary, is_cut_short=stopped is not None and stopping.is_set()
-        )
+        reasons[aud_02.RULE.id] = await audit.judge_coverage(summary)
     if aud_05.RULE.id in assessed:
         reasons[aud_05.RULE.id] = await audit.judge_own_token(stopped, stopping)
     return reasons
@@ -107,7 +105,7 @@ class _SelfAudit:
             rule_id, *as_selected(failing.token, self._subject.name)
         )
 
-    async def judge_coverage(self, summary: SweepSummary, *, is_cut_short: bool) -> str | None:
+    async def judge_coverage(self, summary: SweepSummary) -> str | None:
         """Apply DT-AUD-02 to the environment; ``summary`` is what the sweep came to."""
         rule_id = aud_02.RULE.id
         params = self._subject.policy.params_of(rule_id)
@@ -115,7 +113,6 @@ class _SelfAudit:
         full_since, was_ever_full = await self._full_since(summary)
         swept = SweepAccount(
             summary=summary,
-            is_cut_short=is_cut_short,
             full_since=full_since,
             was_ever_full=was_ever_full,
             slots_passed=None

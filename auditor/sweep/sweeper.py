@@ -25,6 +25,7 @@ from auditor.store import sweeps, tokens
 from auditor.store.chain import heads, linked
 from auditor.store.connection import Connection, Pool
 from auditor.store.database import translated, until_lost
+from auditor.store.sweeps import RESUMABLE
 from auditor.store.tokens import Enrolment, KnownToken
 from auditor.sweep import closing, fleet, introducing, waiving
 from auditor.sweep.recorder import Looked, Recorder
@@ -32,7 +33,8 @@ from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
 from auditor.sweep.telling import Teller
 
 BATCH: Final = 1000
-"""Tokens recorded in one transaction; a crash loses at most the batches under way."""
+"""Tokens whose lookups have ended and are not recorded yet, at most: what a crash can lose. Half of them are recorded
+in one transaction while the other half is gathered."""
 
 _UNREACHABLE_RUNNING: Final = 50
 """After so many lookups running that found nobody there, the environment is taken to be away."""
@@ -65,9 +67,10 @@ async def sweep(
 ) -> SweepSummary:
     """Sweep an environment once and return the account of it.
 
-    When ``stopping`` is set, no further token is read or looked up, what is under way is recorded, and the sweep ends
-    as failed. Raises ``SweepUnderWay`` where another process sweeps this environment and ``StoreUnavailable`` where
-    the database goes away; what was recorded until then stays, and the next sweep closes this one as failed.
+    A sweep that was cut short goes on where it was, if it is soon enough and nothing that it began with has changed
+    (``sweeps.resume``). When ``stopping`` is set, no further token is read or looked up, what is under way is recorded,
+    and the sweep is left as running. Raises ``SweepUnderWay`` where another process sweeps this environment and
+    ``StoreUnavailable`` where the database goes away; what was recorded until then stays.
     """
     async with _owned(pool, subject) as (connection, environment):
         run = _Sweep(
@@ -114,6 +117,10 @@ class _Sweep:
         self._source_problems: dict[str, str] = {}
         self._stopped: str | None = None
         """Why no further token is looked up; None while they are."""
+        self._is_suspended = False
+        """Whether somebody asked to stop before everything was looked up; what is left is not recorded at all."""
+        self._left = 0
+        """Tokens met whose lookups were not made, or were given up, since."""
         self._unreachable_running = 0
         self._waiting: asyncio.Queue[list[_Waiting] | None] = asyncio.Queue(maxsize=2)
         self._at_hand: deque[_Waiting] = deque()
@@ -125,7 +132,7 @@ class _Sweep:
         """Tasks that wait for a lookup."""
         self._given_up: set[asyncio.Task[None]] = set()
         """Of these, the ones whose lookup was cancelled and not the task."""
-        self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue(maxsize=3)
+        self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue()
         self._gathered: list[Looked] = []
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -136,28 +143,15 @@ class _Sweep:
         before = await sweeps.latest(self._owner, subject.name)
         if before is not None and before.finished_at is not None:
             self._progress.expected = before.enrolled
-        self._sweep = await sweeps.begin(
-            self._owner,
-            self._environment,
-            now=subject.clock(),
-            policy_digest=subject.policy.digest,
-            policy_document=subject.policy.content,
-            rules={
-                **subject.policy.standings,
-                **fleet.unjudged(subject.policy),
-                **closing.unjudged(subject.policy),
-            },
-            self_lookup=subject.self_lookup,
-        )
-        log.info(
-            "sweep_started", environment=subject.name, sweep=self._sweep, sources=[s.name for s in subject.sources]
-        )
+        account = await self._begin()
         if subject.self_lookup:
             log.warning("self_lookup_enabled", environment=subject.name, effect="may move the token's lastUsedDate")
         waivers = await waiving.load(self._owner, subject)
         self._is_first = not await sweeps.is_introduced(self._owner, self._environment)
         teller = Teller(subject, waivers, is_first=self._is_first)
         recorder = Recorder(subject, self._environment, self._sweep, teller)
+        if account is not None:
+            recorder.go_on(account)
         with ungrouped():
             async with asyncio.TaskGroup() as stages:
                 watch = stages.create_task(self._watch())
@@ -167,7 +161,56 @@ class _Sweep:
                 await self._record(recorder)
                 watch.cancel()
                 guard.cancel()
+        if self._is_suspended:
+            return await self._suspend()
         return await self._close(recorder, teller, waivers)
+
+    async def _begin(self) -> SweepSummary | None:
+        """Take up the sweep that was cut short and return its account so far; begin one, and None, where none was."""
+        subject, now = self._subject, self._subject.clock()
+        rules = {**subject.policy.standings, **fleet.unjudged(subject.policy), **closing.unjudged(subject.policy)}
+        account = await sweeps.resume(
+            self._owner,
+            self._environment,
+            now=now,
+            policy_digest=subject.policy.digest,
+            rules=rules,
+            self_lookup=subject.self_lookup,
+        )
+        self._sweep = (
+            account.id
+            if account is not None
+            else await sweeps.begin(
+                self._owner,
+                self._environment,
+                now=now,
+                policy_digest=subject.policy.digest,
+                policy_document=subject.policy.content,
+                rules=rules,
+                self_lookup=subject.self_lookup,
+            )
+        )
+        note = log.bind(environment=subject.name, sweep=self._sweep, sources=[s.name for s in subject.sources])
+        if account is None:
+            note.info("sweep_started")
+        else:
+            note.info("sweep_resumed", begun_at=account.started_at.isoformat(), recorded=account.enrolled)
+        return account
+
+    async def _suspend(self) -> SweepSummary:
+        """Leave what was not looked up to the process that takes this sweep up."""
+        summary = await sweeps.suspend(self._owner, self._sweep)
+        log.warning(
+            "sweep_suspended",
+            environment=summary.environment,
+            sweep=summary.id,
+            reason=_ASKED_TO_STOP,
+            recorded=summary.enrolled,
+            left=self._left,
+            read_to_the_end=not self._source_problems,
+            hint=f"the next sweep goes on from here, if it begins within {RESUMABLE.total_seconds() / 3600:.0f} hours",
+        )
+        return summary
 
     async def _close(self, recorder: Recorder, teller: Teller, waivers: Waivers) -> SweepSummary:
         now = self._subject.clock()
@@ -267,7 +310,9 @@ class _Sweep:
     async def _watch(self) -> None:
         """Stop the lookups and the reading as soon as somebody asks."""
         await self._stopping.wait()
-        self._stop(_ASKED_TO_STOP)
+        if self._stopped is None:
+            self._is_suspended = True
+            self._stopped = _ASKED_TO_STOP
         if self._reading is not None:
             self._reading.reschedule(asyncio.get_running_loop().time())
         await asyncio.sleep(_PATIENCE_SECONDS)
@@ -335,18 +380,22 @@ class _Sweep:
             self._subject.clock(),
         )
         self._progress.enrolled += len(enrolled)
-        if enrolled:
-            await self._waiting.put(
-                [_Waiting(enrolments[enrolment.fingerprint][0], enrolment, known) for enrolment, known in enrolled]
-            )
+        batch_waiting = [
+            _Waiting(enrolments[enrolment.fingerprint][0], enrolment, known)
+            for enrolment, known in enrolled
+            if known is None or known.last_sweep != self._sweep
+        ]
+        self._progress.done += len(enrolled) - len(batch_waiting)  # looked up before the sweep was cut short
+        if batch_waiting:
+            await self._waiting.put(batch_waiting)
 
     async def _look_up_all(self) -> None:
         async with asyncio.TaskGroup() as workers:
             for _number in range(self._subject.client.concurrency):
                 workers.create_task(self._look_up())
         if self._gathered:
-            await self._looked.put(self._gathered)
-        await self._looked.put(None)
+            self._looked.put_nowait(self._gathered)
+        self._looked.put_nowait(None)
 
     async def _look_up(self) -> None:
         """Look tokens up one after another until there is none left; many of these run side by side."""
@@ -364,6 +413,9 @@ class _Sweep:
                 continue
             waiting = self._at_hand.popleft()
             started = time()
+            if self._is_suspended:
+                self._left += 1
+                continue
             if self._stopped is not None:
                 lookup = self._unattempted(self._stopped)
             elif waiting.secret == own:
@@ -371,14 +423,18 @@ class _Sweep:
                     "the auditor's own token; self_lookup = true would look it up, and may move its lastUsedDate"
                 )
             else:
-                lookup = await self._ask(waiting.secret, task)
+                answer = await self._ask(waiting.secret, task)
+                if answer is None:
+                    self._left += 1
+                    continue
+                lookup = answer
                 if lookup.metadata is None:
                     self._judge_failure(lookup)
                 else:
                     self._unreachable_running = 0
             self._gathered.append(Looked(waiting.enrolment, waiting.known, lookup, time() - started))
             self._progress.done += 1
-            if len(self._gathered) >= BATCH:
+            if len(self._gathered) >= max(BATCH // 2, 1):
                 await self._hand_over()
 
     async def _hand_over(self) -> None:
@@ -388,10 +444,12 @@ class _Sweep:
         """
         full, self._gathered = self._gathered, []
         self._has_room.clear()
-        await self._looked.put(full)
+        await self._looked.join()  # until the half before it is recorded
+        self._looked.put_nowait(full)
         self._has_room.set()
 
-    async def _ask(self, secret: Secret, task: "asyncio.Task[None]") -> Lookup:
+    async def _ask(self, secret: Secret, task: "asyncio.Task[None]") -> Lookup | None:
+        """Look a token up; None where that was given up since somebody asked to stop."""
         self._asking.add(task)
         try:
             return await self._subject.client.lookup(secret)
@@ -399,9 +457,7 @@ class _Sweep:
             if task not in self._given_up or task.uncancel():
                 raise
             self._given_up.discard(task)
-            return Lookup(
-                Outcome.UNREACHABLE, self._subject.clock(), None, f"given up under way: {_ASKED_TO_STOP}", None, 1
-            )
+            return None
         finally:
             self._asking.discard(task)
 
@@ -438,6 +494,7 @@ class _Sweep:
         async with self._pool.acquire() as connection:
             while (batch := await self._looked.get()) is not None:
                 outcomes = await recorder.record(connection, batch)
+                self._looked.task_done()
                 self._telemetry.looked_up(
                     self._subject.name, outcomes, [looked.seconds for looked in batch if looked.lookup.attempts]
                 )

@@ -89,7 +89,7 @@ class Swept:
         outcomes: dict[Outcome, int] = {}
         for _entry, lookup in looked:
             outcomes[lookup.outcome] = outcomes.get(lookup.outcome, 0) + 1
-        await sweeps.count(self.connection, self.id, outcomes, {})
+        await sweeps.count(self.connection, self.id, outcomes, {}, NOW)
         return identities
 
     async def finish(

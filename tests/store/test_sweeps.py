@@ -27,7 +27,7 @@ async def test_account_adds_up_over_batches(connection: Connection) -> None:
     sweep = await begin(connection)
     await sweep.record((enrolment("a"), found()), (enrolment("b"), MISSING), (enrolment("c"), failed()))
     await sweep.record((enrolment("d"), failed(Outcome.REFUSED)), (enrolment("e"), failed(Outcome.MALFORMED)))
-    await sweeps.count(connection, sweep.id, {}, {"HTTP 429": 1})
+    await sweeps.count(connection, sweep.id, {}, {"HTTP 429": 1}, NOW)
     summary = await sweep.finish(SweepStatus.INCOMPLETE, unread={"wiki": "away"})
     assert (summary.enrolled, summary.found, summary.missing, summary.refused, summary.failed) == (5, 1, 1, 1, 2)
     assert summary.is_balanced

@@ -25,13 +25,12 @@ class Coverage(Params):
 def check(account: SweepAccount, params: Coverage) -> Violation | None:
     """Fire where less than ``target`` was audited, or more than ``intervals`` passed since the last full sweep began.
 
-    Full is a sweep that read every source to its end and gave evidence of every token. A sweep that somebody ended
-    early says nothing about coverage.
+    Full is a sweep that read every source to its end and gave evidence of every token.
     """
     summary = account.summary
     said: list[str] = []
     coverage = summary.coverage
-    is_low = coverage is not None and coverage < params.target and not account.is_cut_short
+    is_low = coverage is not None and coverage < params.target
     if is_low:
         said.append(f"{summary.audited} of {counted(summary.enrolled, 'token')} audited, target {_percent(params)}")
     is_late = account.slots_passed is not None and account.slots_passed > params.intervals
@@ -63,8 +62,6 @@ def inconclusive(account: SweepAccount) -> str | None:
     Only for a sweep of which the rule said nothing.
     """
     summary = account.summary
-    if account.is_cut_short:
-        return "the sweep was ended early"
     if summary.source_problems:
         return f"not read to the end: {', '.join(sorted(summary.source_problems))}"
     if summary.status is SweepStatus.FAILED:
