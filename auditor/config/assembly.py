@@ -68,6 +68,7 @@ class Assembly:
             ),
             self_lookup=environment.self_lookup,
             inventory=environment.inventory,
+            lookups_per_sweep=environment.lookups_per_sweep,
             slots=slots_of(name, self.config.document.schedules.values()),
             fingerprint=self.vault.fingerprint,
             routing=self.routing,

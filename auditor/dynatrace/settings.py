@@ -48,6 +48,11 @@ class EnvironmentSettings(BaseModel):
     requests_per_second: float | None = Field(
         default=None, gt=0, description="Ceiling of requests a second; none when absent"
     )
+    lookups_per_sweep: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens that one sweep looks up at most; the rest is left to later ones, and counted so",
+    )
     connect_timeout_seconds: float = Field(
         default=10, gt=0, le=300, description="For making a connection, TLS included"
     )

@@ -243,14 +243,17 @@ async def finish(
     source_problems: Mapping[str, str],
     standings: Mapping[str, RuleStanding],
     now: datetime,
+    left: Mapping[str, int] | None = None,
 ) -> SweepSummary:
     """Close a sweep and return its account, in the block of ``linked``. The schema refuses one that does not add up.
 
+    ``left`` is how many tokens it enrolled and did not look up, by reason; they count as failed.
     ``standings`` are those that its end settled; they take the place of what stood since it began.
     """
     row = await connection.fetchrow(
         f"""
         update sweep set status = $2, source_problems = $3, finished_at = $4, rules = rules || $5::jsonb,
+            enrolled = enrolled + $6, failed = failed + $6, reasons = reasons || $7::jsonb,
             batch = nullif(current_setting('auditor.batch', true), '')::bigint
         from environment where sweep.id = $1 and environment.id = sweep.environment_id
         returning {SUMMARY_COLUMNS}
@@ -260,6 +263,8 @@ async def finish(
         as_json(source_problems),
         now,
         as_json(standings),
+        sum((left or {}).values()),
+        as_json(left or {}),
     )
     await connection.execute("delete from enrolment where sweep_id = $1", sweep)
     assert row is not None

@@ -1,6 +1,6 @@
 """Stored tokens: enrolment in a sweep, the latest evidence about each, its changes and its uses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -48,6 +48,8 @@ class KnownToken(msgspec.Struct, frozen=True, gc=False):
     """Whether sweeps before this one found that it was stored no longer."""
     last_sweep: int | None = None
     """The sweep that looked it up last."""
+    looked_up_at: datetime | None = None
+    """When it did."""
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):
@@ -75,6 +77,14 @@ async def enrol(
     A secret that the sweep has met before only gains its further places. ``at`` dates the previous observations that
     have no date of their own.
     """
+    new = await meet(connection, sweep, batch)
+    known = await known_of(connection, environment, new, at)
+    is_new = frozenset(new)
+    return [(entry, known.get(entry.fingerprint)) for entry in batch if entry.fingerprint in is_new]
+
+
+async def meet(connection: Connection, sweep: int, batch: Sequence[Enrolment]) -> Sequence[bytes]:
+    """Enrol a batch and return the fingerprints of those that this sweep meets for the first time."""
     rows = await connection.fetch(
         f"""
         insert into enrolment (sweep_id, fingerprint, places, tags)
@@ -98,10 +108,15 @@ async def enrol(
             ]
         ),
     )
-    new = [row["fingerprint"] for row in rows if row["is_new"]]
-    known = {row["fingerprint"]: _known(row, at) for row in await _fetch_known(connection, environment, new)}
-    is_new = frozenset(new)
-    return [(entry, known.get(entry.fingerprint)) for entry in batch if entry.fingerprint in is_new]
+    return [row["fingerprint"] for row in rows if row["is_new"]]
+
+
+async def known_of(
+    connection: Connection, environment: int, fingerprints: Sequence[bytes], at: datetime
+) -> Mapping[bytes, KnownToken]:
+    """Return what is known of tokens, by fingerprint; those never recorded are left out. ``at`` as for ``enrol``."""
+    rows = await _fetch_known(connection, environment, fingerprints)
+    return {row["fingerprint"]: _known(row, at) for row in rows}
 
 
 async def _fetch_known(connection: Connection, environment: int, fingerprints: Sequence[bytes]) -> Sequence[Row]:
@@ -111,13 +126,13 @@ async def _fetch_known(connection: Connection, environment: int, fingerprints: S
     return await fetch_planned_anew(
         connection,
         """
-        select t.*, l.evident_at, l.misses, l.failures, l.sweep_id
+        select t.*, l.evident_at, l.misses, l.failures, l.sweep_id, l.at as looked_up_at
         from unnest($2::bytea[]) as wanted (fingerprint)
         cross join lateral (
             select * from token where environment_id = $1 and fingerprint = wanted.fingerprint offset 0
         ) t
         left join lateral (
-            select evident_at, misses, failures, sweep_id from lookup where token_id = t.id offset 0
+            select evident_at, misses, failures, sweep_id, at from lookup where token_id = t.id offset 0
         ) l on true
         """,
         environment,
@@ -516,6 +531,7 @@ def _known(row: Row, at: datetime) -> KnownToken:
         row["notable_use_at"],
         row["removed_at"] is not None,
         row["sweep_id"],
+        row["looked_up_at"],
     )
 
 

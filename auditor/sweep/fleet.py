@@ -47,6 +47,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the sweep stopped early, or is to stop now; asked before each rule, since one can take a while."""
     unread_sources: Collection[str]
     """Sources that were not read to their end."""
+    unmet: int = 0
+    """Tokens that the sweep enrolled and left, as every sweep before it; there is no row of them yet."""
 
 
 def unjudged(policy: Policy) -> Mapping[str, RuleStanding]:
@@ -95,6 +97,7 @@ async def _why_not(connection: Connection, rule: Rule, policy: Policy, setting: 
     if setting.is_stopped():
         return _STOPPED
     unseen, stored = await fleet.count_unseen(connection, setting.environment)
+    unseen, stored = unseen + setting.unmet, stored + setting.unmet
     if unseen > stored * UNSEEN_SHARE:
         return (
             f"no lookup has ever found or missed {unseen} of {stored} stored tokens, so there is too little to compare"

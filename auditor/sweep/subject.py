@@ -33,6 +33,8 @@ class Subject:
     clock: Callable[[], datetime]
     inventory: bool = True
     """Whether to read the environment's own list of tokens, where a rule needs it."""
+    lookups_per_sweep: int | None = None
+    """How many tokens one sweep looks up at most; None for all of them."""
     slots: Callable[[datetime, datetime, int], int] | None = None
     """``slots(after, until, limit)``: how many slots of the environment's most frequent schedule lie between two
     instants, counted up to a limit; None where no schedule sweeps it."""

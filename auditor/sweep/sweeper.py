@@ -6,28 +6,26 @@ recording. At most a few batches of tokens are in memory, however many the sourc
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
 
 import msgspec
 import structlog
 
-from auditor.model.errors import SourceError, StoreUnavailable, ungrouped
+from auditor.model.errors import StoreUnavailable, ungrouped
 from auditor.model.lookup import Lookup, Outcome
 from auditor.model.secret import Secret
 from auditor.model.sweep import RuleStanding, SweepStatus, SweepSummary
-from auditor.model.token import StoredToken
 from auditor.policy.waivers import Waivers
-from auditor.sources.base import Source
 from auditor.store import sweeps, tokens
 from auditor.store.chain import heads, linked
 from auditor.store.connection import Connection, Pool
 from auditor.store.database import translated, until_lost
 from auditor.store.sweeps import RESUMABLE
-from auditor.store.tokens import Enrolment, KnownToken
 from auditor.sweep import closing, fleet, introducing, waiving
+from auditor.sweep.enrolling import Enroller, Waiting
 from auditor.sweep.recorder import Looked, Recorder
 from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
 from auditor.sweep.telling import Teller
@@ -44,17 +42,6 @@ _PATIENCE_SECONDS: Final = 2.0
 """How long lookups under way may take to end by themselves once somebody asked to stop."""
 
 log = structlog.get_logger(__name__)
-
-
-class _Waiting:
-    """A token on its way to its lookup."""
-
-    __slots__ = ("enrolment", "known", "secret")
-
-    def __init__(self, secret: Secret, enrolment: Enrolment, known: KnownToken | None) -> None:
-        self.secret = secret
-        self.enrolment = enrolment
-        self.known = known
 
 
 async def sweep(
@@ -114,7 +101,6 @@ class _Sweep:
         self._progress = progress
         self._telemetry = telemetry
         self._stopping = stopping
-        self._source_problems: dict[str, str] = {}
         self._stopped: str | None = None
         """Why no further token is looked up; None while they are."""
         self._is_suspended = False
@@ -122,12 +108,10 @@ class _Sweep:
         self._left = 0
         """Tokens met whose lookups were not made, or were given up, since."""
         self._unreachable_running = 0
-        self._waiting: asyncio.Queue[list[_Waiting] | None] = asyncio.Queue(maxsize=2)
-        self._at_hand: deque[_Waiting] = deque()
+        self._waiting: asyncio.Queue[list[Waiting] | None] = asyncio.Queue(maxsize=2)
+        self._at_hand: deque[Waiting] = deque()
         self._next_batch = asyncio.Lock()
         self._is_read_to_the_end = False
-        self._reading: asyncio.Timeout | None = None
-        """Ends the reading of sources early; None while there is none."""
         self._asking: set[asyncio.Task[None]] = set()
         """Tasks that wait for a lookup."""
         self._given_up: set[asyncio.Task[None]] = set()
@@ -152,10 +136,21 @@ class _Sweep:
         recorder = Recorder(subject, self._environment, self._sweep, teller)
         if account is not None:
             recorder.go_on(account)
+        self._enroller = Enroller(
+            self._owner,
+            subject,
+            environment=self._environment,
+            sweep=self._sweep,
+            progress=self._progress,
+            waiting=self._waiting,
+        )
+        budget = subject.lookups_per_sweep
+        if budget is not None and account is not None:
+            budget = max(budget - account.enrolled, 0)
         with ungrouped():
             async with asyncio.TaskGroup() as stages:
                 watch = stages.create_task(self._watch())
-                stages.create_task(self._enrol())
+                stages.create_task(self._enroller.run(budget))
                 stages.create_task(self._look_up_all())
                 guard = stages.create_task(self._guard())
                 await self._record(recorder)
@@ -207,7 +202,7 @@ class _Sweep:
             reason=_ASKED_TO_STOP,
             recorded=summary.enrolled,
             left=self._left,
-            read_to_the_end=not self._source_problems,
+            read_to_the_end=not self._enroller.problems,
             hint=f"the next sweep goes on from here, if it begins within {RESUMABLE.total_seconds() / 3600:.0f} hours",
         )
         return summary
@@ -216,13 +211,19 @@ class _Sweep:
         now = self._subject.clock()
         async with self._owner.transaction():
             removed = await tokens.settle_places(
-                self._owner, self._sweep, self._environment, unread_sources=list(self._source_problems), now=now
+                self._owner, self._sweep, self._environment, unread_sources=list(self._enroller.problems), now=now
             )
         so_far = await sweeps.latest(self._owner, self._subject.name)
         assert so_far is not None
+        left = self._left_by_budget()
         so_far = msgspec.structs.replace(
-            so_far, status=self._status(so_far), source_problems=dict(self._source_problems)
+            so_far,
+            enrolled=so_far.enrolled + sum(left.values()),
+            failed=so_far.failed + sum(left.values()),
+            reasons={**so_far.reasons, **left},
+            source_problems=dict(self._enroller.problems),
         )
+        so_far = msgspec.structs.replace(so_far, status=self._status(so_far))
         standings = {**await self._compare(teller, now), **await self._judge_audit(teller, so_far, now)}
         await waiving.settle(self._owner, teller, waivers, environment=self._environment, sweep=self._sweep, now=now)
         sights = await waiving.review(self._owner, self._subject, waivers, environment=self._environment, now=now)
@@ -241,7 +242,8 @@ class _Sweep:
                 self._owner,
                 self._sweep,
                 status=so_far.status,
-                source_problems=self._source_problems,
+                source_problems=self._enroller.problems,
+                left=left,
                 standings=standings,
                 now=now,
             )
@@ -275,6 +277,17 @@ class _Sweep:
         )
         return summary
 
+    def _left_by_budget(self) -> Mapping[str, int]:
+        """Return what the sweep enrolled and did not look up, by reason: nothing of that is evidence."""
+        left = self._enroller.left
+        if left is None:
+            return {}
+        reasons = {
+            f"left to later sweeps: lookups_per_sweep = {self._subject.lookups_per_sweep}": left.unchosen,
+            "its source did not hold it any more when it was read again": left.unread,
+        }
+        return {reason: number for reason, number in reasons.items() if number}
+
     async def _compare(self, teller: Teller, now: datetime) -> Mapping[str, RuleStanding]:
         """Judge the tokens beside one another, now that every one of them was looked at."""
         setting = fleet.Setting(
@@ -282,7 +295,8 @@ class _Sweep:
             sweep=self._sweep,
             now=now,
             is_stopped=lambda: self._stopped is not None or self._stopping.is_set(),
-            unread_sources=list(self._source_problems),
+            unread_sources=list(self._enroller.problems),
+            unmet=self._enroller.left.unmet if self._enroller.left else 0,
         )
         async with self._pool.acquire() as writing:
             return await fleet.judge(self._owner, writing, self._subject, teller, setting)
@@ -303,7 +317,7 @@ class _Sweep:
     def _status(self, summary: SweepSummary) -> SweepStatus:
         if self._stopped is not None:
             return SweepStatus.FAILED
-        if summary.refused or summary.failed or self._source_problems:
+        if summary.refused or summary.failed or self._enroller.problems:
             return SweepStatus.INCOMPLETE
         return SweepStatus.COMPLETE
 
@@ -313,8 +327,7 @@ class _Sweep:
         if self._stopped is None:
             self._is_suspended = True
             self._stopped = _ASKED_TO_STOP
-        if self._reading is not None:
-            self._reading.reschedule(asyncio.get_running_loop().time())
+        self._enroller.stop(_ASKED_TO_STOP)
         await asyncio.sleep(_PATIENCE_SECONDS)
         for task in self._asking:
             self._given_up.add(task)
@@ -324,70 +337,6 @@ class _Sweep:
         """End the sweep when its connection ends, and its lock with it: another process may be sweeping by now."""
         await until_lost(self._owner)
         raise StoreUnavailable(f'the connection that owns environment "{self._subject.name}" was lost')
-
-    async def _enrol(self) -> None:
-        unread = {source.name: f"not read: {_ASKED_TO_STOP}" for source in self._subject.sources}
-        reading = asyncio.timeout(0 if self._stopping.is_set() else None)
-        try:
-            async with reading:
-                self._reading = reading
-                for source in self._subject.sources:
-                    await self._enrol_source(source)
-                    del unread[source.name]
-        except TimeoutError:
-            if not reading.expired():
-                raise
-            self._source_problems |= unread
-        finally:
-            self._reading = None
-        await self._waiting.put(None)
-
-    async def _enrol_source(self, source: Source) -> None:
-        try:
-            async with aclosing(source.read()) as batches:
-                async for batch in batches:
-                    await self._enrol_batch(source.name, batch)
-        except SourceError as error:
-            self._source_problems[source.name] = str(error)
-            log.warning("source_unread", environment=self._subject.name, source=source.name, problem=str(error))
-
-    async def _enrol_batch(self, source: str, batch: Sequence[StoredToken]) -> None:
-        ours: dict[Secret, list[StoredToken]] = {}
-        for token in batch:
-            if token.environment == self._subject.name:
-                ours.setdefault(token.secret, []).append(token)
-            elif token.environment not in self._subject.environments:
-                self._source_problems[source] = (
-                    f'{token.location}: names the environment "{token.environment}", which is not configured; '
-                    "configure it or correct the entry"
-                )
-        if not ours:
-            return
-        enrolments = {self._subject.fingerprint(secret): (secret, found) for secret, found in ours.items()}
-        enrolled = await tokens.enrol(
-            self._owner,
-            self._sweep,
-            self._environment,
-            [
-                Enrolment(
-                    fingerprint,
-                    secret.public_id,
-                    tuple(token.location for token in found),
-                    frozenset(tag for token in found for tag in token.tags),
-                )
-                for fingerprint, (secret, found) in enrolments.items()
-            ],
-            self._subject.clock(),
-        )
-        self._progress.enrolled += len(enrolled)
-        batch_waiting = [
-            _Waiting(enrolments[enrolment.fingerprint][0], enrolment, known)
-            for enrolment, known in enrolled
-            if known is None or known.last_sweep != self._sweep
-        ]
-        self._progress.done += len(enrolled) - len(batch_waiting)  # looked up before the sweep was cut short
-        if batch_waiting:
-            await self._waiting.put(batch_waiting)
 
     async def _look_up_all(self) -> None:
         async with asyncio.TaskGroup() as workers:

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from auditor.model.finding import Finding
-from auditor.model.sweep import SweepSummary
+from auditor.model.sweep import SweepStatus, SweepSummary
 from auditor.store import findings, sweeps
 from auditor.store.connection import Pool
 from auditor.store.findings import Filter
+from auditor.sweep.subject import Subject
+from auditor.sweep.sweeper import sweep
+from tests.sweep.conftest import Stage
 
 
 async def read_findings(database: Pool) -> dict[str, Finding]:
@@ -40,3 +43,15 @@ async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not is_so():  # noqa: ASYNC110 -- what it waits for tells nobody
             await asyncio.sleep(0.01)
+
+
+async def stopped_after(stage: Stage, database: Pool, subject: Subject, lookups: int) -> SweepSummary:
+    """Sweep until the environment answered so many lookups, then ask to stop."""
+    stopping = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        sweeping = tasks.create_task(sweep(database, subject, stopping=stopping))
+        await until(lambda: stage.api.lookups >= lookups)
+        stopping.set()
+    summary = sweeping.result()
+    assert summary.status is SweepStatus.RUNNING
+    return summary

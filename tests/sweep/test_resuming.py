@@ -11,15 +11,15 @@ import pytest
 
 from auditor.model.errors import StoreUnavailable
 from auditor.model.secret import Secret
-from auditor.model.sweep import SweepStatus, SweepSummary
+from auditor.model.sweep import SweepStatus
 from auditor.simulator import Capacity, Fault, Faults, Plan
 from auditor.store import sweeps
 from auditor.store.connection import Pool
 from auditor.store.database import connected
-from auditor.sweep.subject import Progress, Subject
+from auditor.sweep.subject import Progress
 from auditor.sweep.sweeper import sweep
 from tests.sweep.conftest import ListSource, Stage, stored
-from tests.sweep.reading import latest, until, value
+from tests.sweep.reading import latest, stopped_after, until, value
 
 OF_THE_OWNER = 1
 """Findings beside one of each token: they have one owner, who holds too many."""
@@ -30,18 +30,6 @@ SLOW = Capacity(workers=4, service_seconds=0.05, queue=10_000)
 
 def secrets_of(stage: Stage, number: int) -> list[str]:
     return [stage.world.create(f"t{index}", ["metrics.read"]).secret for index in range(number)]
-
-
-async def stopped_after(stage: Stage, database: Pool, subject: Subject, lookups: int) -> SweepSummary:
-    """Sweep until the environment answered so many lookups, then ask to stop."""
-    stopping = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        sweeping = tasks.create_task(sweep(database, subject, stopping=stopping))
-        await until(lambda: stage.api.lookups >= lookups)
-        stopping.set()
-    summary = sweeping.result()
-    assert summary.status is SweepStatus.RUNNING
-    return summary
 
 
 async def test_sweep_that_was_asked_to_stop_goes_on_without_looking_anything_up_again(

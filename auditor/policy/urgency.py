@@ -1,0 +1,106 @@
+"""Which stored tokens are looked up first, and which at all where a sweep may make only so many lookups."""
+
+import heapq
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from auditor.model.lookup import TokenMetadata
+from auditor.policy.scopes import RiskSettings
+
+_RISKY_SHARE: Final = 4
+"""One lookup in so many goes to the riskiest; the others go by age, so that every token has its turn."""
+_EXPIRES_SOON: Final = timedelta(days=14)
+_CHANGED_LATELY: Final = timedelta(days=7)
+
+
+class Urgency(msgspec.Struct, frozen=True, order=True, gc=False):
+    """How soon a token should be looked up: the lesser, the sooner."""
+
+    calm: int
+    """What does not speak for it, of: never looked up, which outweighs all others; powerful, expiring, changed."""
+    looked_up_at: float
+    """When it was looked up last, in seconds since 1970; 0 where never."""
+
+    @property
+    def is_risky(self) -> bool:
+        """Whether anything but age speaks for it."""
+        return self.calm < _CALM
+
+
+_CALM: Final = 3
+_NEVER: Final = Urgency(-1, 0.0)
+
+
+def urgency(
+    last_found: TokenMetadata | None,
+    *,
+    looked_up_at: datetime | None,
+    changed_at: datetime | None,
+    risk: RiskSettings,
+    now: datetime,
+) -> Urgency:
+    """Return how soon a token should be looked up, by what the last lookup that found it said of it.
+
+    ``changed_at`` is when anything but its use last changed. Never looked up comes first; then what expires within 14
+    days or has done so in the last 14, holds a scope of tier high or critical, or changed in the last 7 days, the more
+    of these the sooner; among equals the one whose last lookup is the oldest.
+    """
+    if looked_up_at is None:
+        return _NEVER
+    calm = _CALM
+    if last_found is not None and last_found.enabled is not False:
+        expires = last_found.expiration_date
+        calm -= expires is not None and abs(expires - now) <= _EXPIRES_SOON
+        calm -= bool(risk.high_risk_among(last_found.scopes))
+    calm -= changed_at is not None and now - changed_at <= _CHANGED_LATELY
+    return Urgency(calm, looked_up_at.timestamp())
+
+
+class Choice:
+    """Chooses a number of tokens among any number of them, in memory for that number.
+
+    A quarter of the places goes to the riskiest, the rest to those looked up the longest ago, never ones before all. So
+    with N tokens and B places every token is looked up at least once in ceil(N / (B - B // 4)) + 1 sweeps.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._risky = _Best(places // _RISKY_SHARE)
+        self._oldest = _Best(places)
+        self._places = places
+
+    def offer(self, key: bytes, urgency: Urgency) -> None:
+        """Let a token take part."""
+        if urgency.is_risky:
+            self._risky.offer(urgency.calm, urgency.looked_up_at, key)
+        self._oldest.offer(0, urgency.looked_up_at, key)
+
+    def chosen(self) -> frozenset[bytes]:
+        """Return the keys of those that are to be looked up."""
+        chosen = set(self._risky.in_order())
+        for key in self._oldest.in_order():
+            if len(chosen) >= self._places:
+                break
+            chosen.add(key)
+        return frozenset(chosen)
+
+
+class _Best:
+    """The least of what it was offered, up to a number."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._heap: list[tuple[int, float, bytes]] = []
+        """The greatest first: numbers are negated."""
+
+    def offer(self, first: int, second: float, key: bytes) -> None:
+        entry = (-first, -second, key)
+        if len(self._heap) < self._number:
+            heapq.heappush(self._heap, entry)
+        elif self._heap and entry > self._heap[0]:
+            heapq.heapreplace(self._heap, entry)
+
+    def in_order(self) -> list[bytes]:
+        """Return the keys, that of the least first."""
+        return [key for _first, _second, key in sorted(self._heap, reverse=True)]
