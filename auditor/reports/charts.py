@@ -7,6 +7,7 @@ chart follows light and dark; what knows no such style, as WeasyPrint does in pi
 import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -134,6 +135,8 @@ def stacked_days(
 ) -> Spec:
     """Return areas over time, the first of ``parts`` at the bottom; ``rows`` have ``day``, ``part`` and ``count``."""
     order = {part: place for place, part in enumerate(parts)}
+    days = sorted(str(row["day"]) for row in rows)
+    first, last = days[0], days[-1]
     return {
         "height": height,
         "data": {"values": [{**row, "place": order[str(row["part"])]} for row in rows]},
@@ -143,7 +146,7 @@ def stacked_days(
                 "field": "day",
                 "type": "temporal",
                 "scale": {"type": "utc"},
-                "axis": {"title": None, "format": "%b %d", "grid": False, "tickCount": 5, "labelFlush": True},
+                "axis": _days(first, last),
             },
             "y": {
                 "field": "count",
@@ -209,6 +212,17 @@ def _names(by: Sequence[str]) -> Spec:
     }
 
 
+def _days(first: str, last: str) -> Spec:
+    """Return the axis of days from one to another, ISO 8601: some five of them, and none twice."""
+    is_short = date.fromisoformat(last) - date.fromisoformat(first) <= _EACH_NAMED
+    ticks = {"interval": "day", "step": 1} if is_short else 5
+    return {"title": None, "format": "%b %d", "grid": False, "tickCount": ticks, "labelFlush": True}
+
+
+_EACH_NAMED: Final = timedelta(days=6)
+"""The longest span whose every day an axis names."""
+
+
 def strips(
     rows: Sequence[Mapping[str, object]],
     *,
@@ -229,7 +243,7 @@ def strips(
                 "field": "day",
                 "type": "temporal",
                 "scale": {"type": "utc", "domain": [first, last]},
-                "axis": {"title": None, "format": "%b %d", "grid": False, "tickCount": 5, "labelFlush": True},
+                "axis": _days(first, last),
             },
             "x2": {"field": "end"},
             "color": _coloured("part", parts, fills),

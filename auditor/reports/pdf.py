@@ -1,6 +1,8 @@
 """The page as PDF, for paper and for those who file it: numbered pages, contents, running headers."""
 
+import asyncio
 import io
+import logging
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final
 
@@ -31,8 +33,9 @@ class Pdf:
         renderer = _weasyprint()
         page = io.BytesIO()
         await self._page.write(data, findings, page)
-        laid_out: bytes = renderer(string=page.getvalue().decode(), url_fetcher=_refused).write_pdf()
-        out.write(laid_out)
+        # In a thread: it takes a second for each five pages, and the daemon has other things to do meanwhile.
+        document = renderer(string=page.getvalue().decode(), url_fetcher=_refused)
+        out.write(await asyncio.to_thread(document.write_pdf))
 
 
 def _weasyprint() -> Callable[..., Any]:
@@ -54,6 +57,7 @@ def _weasyprint() -> Callable[..., Any]:
                 "apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0",
             )
         ) from error
+    logging.getLogger("weasyprint").setLevel(logging.ERROR)  # it warns of all in the style sheet that is for screens
     made: Callable[..., Any] = HTML
     return made
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -119,3 +120,20 @@ def test_days_before_the_first_sweep_are_no_days_without_findings() -> None:
     assert drawn.rows[0][0] == "2025-12-15"
     assert drawn.rows[-1] == ("2026-03-02", 3, 5, 4, 2, 1, 15)
     assert all(int(row[-1]) for row in drawn.rows)
+
+
+@pytest.mark.parametrize(
+    ("last", "named"),
+    [
+        ("2026-03-01", ["Mar 01", "Mar 02"]),
+        ("2026-03-03", ["Mar 01", "Mar 02", "Mar 03", "Mar 04"]),
+        ("2026-05-20", ["Mar 01", "Apr 01", "May 01"]),
+    ],
+)
+def test_axis_of_days_names_no_day_twice(last: str, named: list[str]) -> None:
+    days = [date(2026, 3, 1), date.fromisoformat(last) + timedelta(days=1)]
+    rows = [{"day": day.isoformat(), "part": "high", "count": 1} for day in days]
+    drawn = charts.drawn(charts.stacked_days(rows, parts=["high"], fills=["high"], title="open"), "label")
+
+    labels = ["".join(one.itertext()) for one in ElementTree.fromstring(drawn).iter() if one.tag.endswith("text")]
+    assert [label for label in labels if label[:3] in ("Mar", "Apr", "May")] == named
