@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-needs_chromium: Final = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+needs_chromium: Final = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is on the path")
 
 
 @asynccontextmanager
@@ -31,6 +31,7 @@ class Watched:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.misdeeds: list[str] = []
+        page.set_default_timeout(10_000)
         page.on("request", lambda request: self._request(request.url))
         page.on("dialog", lambda dialog: self.misdeeds.append(f"dialog: {dialog.message}"))
         page.on("pageerror", lambda error: self.misdeeds.append(f"error: {error}"))

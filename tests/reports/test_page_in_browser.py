@@ -1,61 +1,235 @@
-"""The HTML page in a real browser: whole without its script and on paper, repainted in the dark, asking for nothing."""
+"""The HTML page in a real browser: accessible, whole at every width and without its script, deaf to hostile values."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 import pytest
+import pytest_asyncio
+from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]  # it has no types
+from playwright.async_api import Browser, Page
 
-from auditor.model.finding import Severity
+from auditor.model.finding import Finding, Severity
+from auditor.model.token import Location
 from auditor.policy.base import Framework
+from auditor.reports.base import ReportData
 from auditor.reports.html import Html
+from auditor.store.figures import OwnerIdleness, WaiverInForce
 from tests.reports.browser import browser, needs_chromium, shown
 from tests.reports.report_samples import (
     WAIVER,
+    environment,
     estate,
     estate_findings,
+    expiry,
     finding,
+    judged,
+    judgement,
+    sweep,
     written,
 )
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onfocus='alert(1)' autofocus='",
+    "</style></title></script></svg></textarea><svg onload=alert(1)>",
+    "javascript:alert(1)",
+    "\u202egnp.exe\u2066\u200f",
+    "a\x00b\x1b[31m\x07\r\n\x85",
+    "w" * 10_000,
+    "\u0645\u0631\u062d\u0628\u0627 " * 2_000,
+    "-->{{ 7 * 7 }}&lt;script&gt;",
+)
+OPEN_ALL = "for (const one of document.querySelectorAll('details')) one.open = true"
+ALIKE = [
+    "#findings tr:nth-child(n + 15)",
+    ".rule:nth-child(n + 3)",
+    ".overview tr:nth-child(n + 6)",
+    ".controls tr:nth-child(n + 4)",
+    ".numbers tr:nth-child(n + 3)",
+    ".unserved li:nth-child(n + 3)",
+]
+"""Rows of which there are others just like them: axe-core takes time for each."""
+TOO_WIDE = "document.documentElement.scrollWidth - innerWidth"
 
 
-def stored(directory: Path, name: str, page: str) -> Path:
-    path = directory / name
-    path.write_text(page, encoding="utf-8")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    """One browser for all tests."""
+    async with browser() as running:
+        yield running
+
+
+def told_of(*findings: Finding) -> ReportData:
+    """Return the estate's report, of the rules of some findings and of one framework: every part of it, but short."""
+    ids = {one.rule_id for one in findings}
+    return msgspec.structs.replace(
+        estate(), frameworks=(Framework.DORA,), rules=[one for one in estate().rules if one.rule_id in ids]
+    )
+
+
+def page_of(directory: Path, data: ReportData, findings: list[Finding]) -> Path:
+    path = directory / "page.html"
+    path.write_text(asyncio.run(written(Html(), data, findings)), encoding="utf-8")
     return path
 
 
 @pytest.fixture(scope="module")
 def estate_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a realistic estate with many findings."""
-    opened = [one for one in estate_findings() if one.status == "open" and one.severity is not Severity.INFO]
-    opened += [finding(number, severity=Severity.INFO, token_name=f"batch-{number}") for number in range(1000, 1120)]
-    data = msgspec.structs.replace(estate(), frameworks=(Framework.DORA,))
-    rest = [one for one in estate_findings() if one.status != "open"]
-    page = asyncio.run(written(Html(), data, [*opened, finding(500, waiver=WAIVER), *rest]))
-    return stored(tmp_path_factory.mktemp("pages"), "estate.html", page)
+    """The page of a realistic estate: findings of every kind, of which the open ones take two screens."""
+    known = estate_findings()
+    opened = [one for one in known if one.status == "open" and one.severity is not Severity.INFO]
+    opened += [finding(number, severity=Severity.INFO, token_name=f"batch-{number}") for number in range(1000, 1042)]
+    rest = [one for one in known if one.status != "open"]
+    every = [*opened, finding(500, waiver=WAIVER), *rest]
+    return page_of(tmp_path_factory.mktemp("estate"), told_of(*every), every)
 
 
-async def test_page_without_scripts_and_on_paper_has_every_finding(estate_file: Path) -> None:
-    async with browser() as running:
-        async with shown(running, estate_file, scripts=False) as watched:
-            assert await watched.page.locator("#findings tbody tr:visible").count() == 134
-            assert not await watched.page.locator("#filter").is_visible()
-            assert watched.misdeeds == []
-        async with shown(running, estate_file) as watched:
-            await watched.page.emulate_media(media="print")
-            assert await watched.page.locator("#findings tbody tr:visible").count() == 134
-            assert await watched.page.locator("#controls tbody tr:visible").count() > 2
+@pytest.fixture(scope="module")
+def hostile_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a report all of whose texts come from somebody who means harm."""
+    findings = [
+        finding(
+            number,
+            label=value,
+            message=value,
+            token_name=value,
+            owner=value,
+            evidence={value: value, "list": [value]},
+            locations=(Location(value, value),),
+        )
+        for number, value in enumerate(HOSTILE)
+    ]
+    waivers = [
+        msgspec.structs.replace(WAIVER, id=value, owner=value, approver=value, reason=value, ticket=value)
+        for value in HOSTILE
+    ]
+    data = told_of(*findings)
+    data = msgspec.structs.replace(
+        data,
+        environments=[
+            environment(
+                value,
+                url=value,
+                last_sweep=sweep(value, reasons={value: 1}, source_problems={value: value}),
+                open_by_severity={Severity.HIGH: 1},
+            )
+            for value in HOSTILE
+        ],
+        figures=msgspec.structs.replace(
+            data.figures,
+            idleness=[OwnerIdleness(value, True, 1, (1, 2, 3, 4, 5)) for value in HOSTILE],
+            scope_risk=dict.fromkeys(HOSTILE, data.figures.scope_risk["tokens"]),
+            waivers=[WaiverInForce(waiver, 1, Severity.HIGH) for waiver in waivers],
+        ),
+        schedules=HOSTILE,
+        policy_name=HOSTILE[0],
+        forecasts=(expiry(HOSTILE[1], _40=12),),
+        verdicts=judged(
+            *(judgement(number, token_name=value, owner=value, limits=(value,)) for number, value in enumerate(HOSTILE))
+        ),
+    )
+    waived = [msgspec.structs.replace(findings[0], waiver=waiver) for waiver in waivers]
+    return page_of(tmp_path_factory.mktemp("hostile"), data, [*findings, *waived])
 
 
-async def test_dark_repaints_charts(estate_file: Path) -> None:
-    fills = {}
-    async with browser() as running:
-        for scheme in ("light", "dark"):
-            async with shown(running, estate_file, scheme=scheme) as watched:
-                fills[scheme] = await watched.page.evaluate(
-                    "getComputedStyle(document.querySelector('.chart [fill=\"#a3123f\"]')).fill"
-                )
-    assert fills == {"light": "rgb(163, 18, 63)", "dark": "rgb(240, 88, 126)"}
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1440, "dark")])
+async def test_page_is_accessible_and_no_wider_than_its_screen(
+    chromium: Browser, estate_file: Path, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    async with shown(chromium, estate_file, width=width, scheme=scheme) as watched:
+        await watched.page.evaluate(OPEN_ALL)
+        for now in (820, width):
+            await watched.page.set_viewport_size({"width": now, "height": 900})
+            assert await watched.page.evaluate(TOO_WIDE) <= 0
+        assert watched.misdeeds == []
+        assert await serious_violations(watched.page) == []
+
+
+async def serious_violations(page: Page) -> list[tuple[str, str]]:
+    """Return what axe-core finds serious or critical, each with the first element that is."""
+    await page.evaluate(AXE_SCRIPT)
+    result: dict[str, Any] = await page.evaluate(f"axe.run({{exclude: {ALIKE}}}, {{resultTypes: ['violations']}})")
+    return [
+        (one["id"], one["nodes"][0]["html"]) for one in result["violations"] if one["impact"] in ("serious", "critical")
+    ]
+
+
+async def test_whole_page_is_usable_by_keyboard(chromium: Browser, estate_file: Path) -> None:
+    async with shown(chromium, estate_file) as watched:
+        page = watched.page
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.textContent") == "Skip to the summary"
+        await page.keyboard.press("Enter")
+        assert page.url.endswith("#summary")
+
+        rows = page.locator("#findings tbody tr:visible")
+        assert await rows.count() == 50
+        await page.locator("#findings .pager button", has_text="Next").press("Enter")
+        assert "51 to 56 of 56" in await page.locator("#findings .pager").inner_text()
+
+        await page.locator("#findings th .sort", has_text="Since").press("Enter")
+        assert await page.locator("#findings th[aria-sort=ascending]").inner_text() == "Since"
+        assert "260 days" in await rows.first.inner_text()
+        await page.locator("#findings th .sort", has_text="Severity").press("Space")
+        assert "critical" in await rows.first.inner_text()
+
+        await page.get_by_label("Containing").focus()
+        await page.keyboard.type("staging nightly")
+        assert await rows.count() == 1
+        assert await page.locator("#filter-state").inner_text() == "1 of 60 listed findings match"
+        await page.get_by_label("Containing").fill("")
+        await page.get_by_label("Severity", exact=True).select_option("high")
+        assert await rows.count() == 5
+
+        await page.locator("details.framework > summary").press("Enter")
+        assert await page.locator(".framework .controls").is_visible()
+        assert watched.misdeeds == []
+
+
+async def test_page_without_its_script_and_on_paper_has_every_finding(chromium: Browser, estate_file: Path) -> None:
+    async with shown(chromium, estate_file, scripts=False) as watched:
+        assert await watched.page.locator("#findings tbody tr:visible").count() == 56
+        assert not await watched.page.locator("#filter").is_visible()
+        assert watched.misdeeds == []
+    async with shown(chromium, estate_file) as watched:
+        await watched.page.emulate_media(media="print")
+        assert await watched.page.locator("#findings tbody tr:visible").count() == 56
+        assert await watched.page.locator("#controls tbody tr:visible").count() > 2
+
+
+async def test_dark_repaints_charts(chromium: Browser, estate_file: Path) -> None:
+    fill = "getComputedStyle(document.querySelector('.chart [fill=\"#a3123f\"]')).fill"
+    async with shown(chromium, estate_file) as watched:
+        light = await watched.page.evaluate(fill)
+        await watched.page.emulate_media(color_scheme="dark")
+        assert (light, await watched.page.evaluate(fill)) == ("rgb(163, 18, 63)", "rgb(240, 88, 126)")
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+async def test_hostile_values_run_nothing_and_break_no_layout(
+    chromium: Browser, hostile_file: Path, width: int
+) -> None:
+    async with shown(chromium, hostile_file, width=width) as watched:
+        page = watched.page
+        await page.evaluate(OPEN_ALL)
+        await page.locator("#findings th .sort", has_text="Rule").press("Enter")
+        await page.get_by_label("Containing").fill("script")
+
+        assert watched.misdeeds == []
+        assert (
+            await page.locator("img, iframe, object, textarea, [onload], [onerror], [onfocus], [autofocus]").count()
+            == 0
+        )
+        assert await page.locator("script").count() == 1
+        assert await page.locator("#findings tbody tr:visible").count() == 4
+        assert await page.evaluate(TOO_WIDE) <= 0
+        assert await page.locator("#method").is_visible()
+        await page.get_by_label("Containing").fill("")
+        heights = "[...document.querySelectorAll('#findings tbody tr')].map((row) => row.offsetHeight)"
+        assert max(await page.evaluate(heights)) < 3_000
