@@ -44,3 +44,8 @@ def clipped(text: str, limit: int) -> str:
     """Shorten text to ``limit`` characters and say how long it was; redacted first, or half a secret could stay."""
     text = redacted(text)
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
+
+
+def cut(text: str, limit: int) -> str:
+    """Return a text that is clean already, of so many characters at most, with a mark where it was cut."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

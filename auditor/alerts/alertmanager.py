@@ -18,6 +18,7 @@ from yarl import URL
 
 from auditor.alerts.base import Hook, HookKind, Surroundings
 from auditor.alerts.http import Answer, Sender, UrlSettings
+from auditor.alerts.service import ServiceHook
 from auditor.alerts.standing import ends, key_of
 from auditor.alerts.views import alert_view
 from auditor.alerts.wording import AlertWordedSettings, Wording
@@ -68,20 +69,18 @@ class AlertmanagerSettings(AlertWordedSettings, UrlSettings):
         return self
 
 
-class Alertmanager:
+class Alertmanager(ServiceHook):
     """One Alertmanager."""
 
     def __init__(
         self, name: str, settings: AlertmanagerSettings, token: Secret | None, wording: Wording, sender: Sender
     ) -> None:
-        self.name = name
+        super().__init__(name, wording, sender)
         self.refresh_every = timedelta(minutes=settings.resend_minutes)
         self.stands_for = timedelta(days=settings.firing_days)
         self._more_labels = settings.labels
         self._url = URL(settings.url) / "api/v2/alerts"
         self._token = token
-        self._wording = wording
-        self._sender = sender
 
     async def deliver(self, message: Message, now: datetime) -> str:
         """Send how things stand since the alert; Alertmanager itself tells a repetition by its labels."""
@@ -123,10 +122,6 @@ class Alertmanager:
             raise self._sender.failed(self._url, f"{answer}: its list of alerts cannot be read") from None
         # Another hook may tell the same Alertmanager of the finding, with labels of its own.
         return [one for one in held if one.labels | {"severity": labels["severity"]} == labels]
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._sender.close()
 
     @property
     def _headers(self) -> dict[str, str]:

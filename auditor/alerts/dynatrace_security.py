@@ -2,27 +2,23 @@
 
 Contract: docs.dynatrace.com, *OpenPipeline Ingest API - POST Built-in security events*:
 ``POST /platform/ingest/v1/security.events`` with scope ``openpipeline.events_security`` and a list of events; the
-answer is 202. Fields are those of *Semantic Dictionary, Security events, Detection finding*; what it has no word for is
-under ``auditor.``.
+answer is 202, whatever the events say: the endpoint maps nothing. Fields are those of *Semantic Dictionary, Security
+events, Detections*, all that the app Threats & Exploits wants of a finding among them, but for ``event.id``, which
+Dynatrace makes. What the dictionary has no word for is under ``auditor.``.
 """
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import ClassVar, Final
 
-import msgspec
-from yarl import URL
-
-from auditor.alerts import dynatrace_ingest as ingest
-from auditor.alerts.base import Hook, HookKind, Surroundings
-from auditor.alerts.http import Sender
-from auditor.alerts.standing import key_of
+from auditor.alerts.base import HookKind
+from auditor.alerts.dynatrace_ingest import TEXT_LIMIT, DynatraceHook, DynatraceSettings, at_environment
+from auditor.alerts.standing import ends, key_of
 from auditor.alerts.views import alert_view
-from auditor.alerts.wording import Wording
 from auditor.model.finding import Alert, Severity
 from auditor.model.message import Message
-from auditor.model.secret import Secret
+from auditor.outside_text import cut
+from auditor.policy.wording import iso, iso_or_none
 
-_SCOPE: Final = "openpipeline.events_security"
 _KEY_LIMIT: Final = 512
 _LEVELS: Final = {
     Severity.CRITICAL: "CRITICAL",
@@ -33,46 +29,27 @@ _LEVELS: Final = {
 }
 
 
-class DynatraceSecuritySettings(ingest.DynatraceSettings):
+class DynatraceSecuritySettings(DynatraceSettings):
     """A ``[hooks.NAME]`` table with ``type = "dynatrace-security"``; the scope is ``openpipeline.events_security``."""
 
 
-class DynatraceSecurity:
-    """One environment."""
+class DynatraceSecurity(DynatraceHook):
+    """The security events of one environment."""
 
-    def __init__(
-        self, name: str, settings: DynatraceSecuritySettings, token: Secret, wording: Wording, sender: Sender
-    ) -> None:
-        self.name = name
-        self._url = URL(settings.url) / "platform/ingest/v1/security.events"
-        self._token = token
-        self._wording = wording
-        self._sender = sender
+    path: ClassVar[str] = "platform/ingest/v1/security.events"
+    scope: ClassVar[str] = "openpipeline.events_security"
 
     async def deliver(self, message: Message, now: datetime) -> str:
         """Send one event; a repetition is told by ``auditor.alert_id``."""
         (alert,) = message.alerts
-        answer = await self._sender.post(
-            self._url,
-            msgspec.json.encode([self._event(message, alert)]),
-            now,
-            headers=ingest.authorization(self._token),
-            hints=ingest.hints(_SCOPE),
-            quote=ingest.reason,
-        )
-        return str(answer)
+        return str(await self._ingest([self._event(message, alert)], now))
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._sender.close()
-
-    def _event(self, message: Message, alert: Alert) -> dict[str, Any]:
+    def _event(self, message: Message, alert: Alert) -> dict[str, str]:
         words = self._wording.words(message)
         view = alert_view(alert)
-        at = alert.at.astimezone(UTC)
-        description = words.body.clipped(ingest.TEXT_LIMIT).plain()
+        at = iso(alert.at.astimezone(UTC))
         fields = {
-            "timestamp": at.isoformat(),
+            "timestamp": at,
             "event.kind": "SECURITY_EVENT",
             "event.type": "DETECTION_FINDING",
             "event.name": "Detection finding event",
@@ -82,11 +59,14 @@ class DynatraceSecurity:
             "product.vendor": "auditor",
             "finding.id": key_of(alert, _KEY_LIMIT),
             "finding.title": view.title,
-            "finding.description": description,
+            "finding.description": words.body.clipped(TEXT_LIMIT).plain(),
             "finding.type": view.rule or alert.event,
             "finding.severity": view.severity,
-            "finding.time.created": (view.since or at).astimezone(UTC).isoformat(),
+            "finding.status": "RESOLVED" if ends(alert) else "OPEN",
+            "finding.time.created": at,  # when it was detected last, not first
             "dt.security.risk.level": _LEVELS[alert.severity],
+            "rule.id": view.rule,
+            "rule.name": view.title if view.rule else "",
             "object.id": view.token or view.environment,
             "object.name": view.token_name or view.token or view.environment,
             "object.type": "DYNATRACE_TOKEN" if view.token else "DYNATRACE_ENVIRONMENT",
@@ -95,14 +75,14 @@ class DynatraceSecurity:
             "auditor.event": alert.event,
             "auditor.key": view.key,
             "auditor.owner": view.owner,
+            "auditor.since": iso_or_none(view.since) or "",
         }
-        return {name: ingest.cut(value, ingest.TEXT_LIMIT) for name, value in fields.items() if value}
+        return {name: cut(value, TEXT_LIMIT) for name, value in fields.items() if value}
 
 
-async def _open(name: str, settings: DynatraceSecuritySettings, surroundings: Surroundings) -> Hook:
-    resolver = surroundings.resolver
-    token = await resolver.resolve(settings.token, f"hooks.{name}.token")
-    return DynatraceSecurity(name, settings, token, surroundings.wording, await Sender.open(name, settings, resolver))
-
-
-KIND: Final = HookKind(name="dynatrace-security", settings=DynatraceSecuritySettings, open=_open, takes_digests=False)
+KIND: Final = HookKind(
+    name="dynatrace-security",
+    settings=DynatraceSecuritySettings,
+    open=at_environment(DynatraceSecurity),
+    takes_digests=False,
+)

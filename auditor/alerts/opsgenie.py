@@ -17,7 +17,8 @@ from pydantic import Field
 from yarl import URL
 
 from auditor.alerts.base import Hook, HookKind, Surroundings
-from auditor.alerts.http import Answer, Sender, UrlSettings
+from auditor.alerts.http import Sender, UrlSettings
+from auditor.alerts.service import ServiceHook, refusal
 from auditor.alerts.standing import ends, key_of
 from auditor.alerts.views import alert_view
 from auditor.alerts.wording import AlertWordedSettings, Wording
@@ -25,6 +26,7 @@ from auditor.credentials.reference import SecretReference
 from auditor.model.finding import Alert, Severity
 from auditor.model.message import Message
 from auditor.model.secret import Secret
+from auditor.outside_text import cut
 
 _ALIAS_LIMIT: Final = 512
 _MESSAGE_LIMIT: Final = 130
@@ -58,16 +60,14 @@ class OpsgenieSettings(AlertWordedSettings, UrlSettings):
     """Tags of every alert, beside environment, rule and severity; of at most 50 characters each."""
 
 
-class Opsgenie:
+class Opsgenie(ServiceHook):
     """One API integration."""
 
     def __init__(self, name: str, settings: OpsgenieSettings, key: Secret, wording: Wording, sender: Sender) -> None:
-        self.name = name
+        super().__init__(name, wording, sender)
         self._settings = settings
         self._url = URL(settings.url) / "v2/alerts"
         self._key = key
-        self._wording = wording
-        self._sender = sender
 
     async def deliver(self, message: Message, now: datetime) -> str:
         """Create or close the alert of a finding; Opsgenie itself tells a repetition by its alias."""
@@ -84,13 +84,9 @@ class Opsgenie:
             now,
             headers={"Authorization": f"GenieKey {self._key.reveal()}"},
             hints=_HINTS,
-            quote=_reason,
+            quote=refusal,
         )
         return f"{answer}, {'close' if ends(alert) else 'create'}"
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._sender.close()
 
     def _creation(self, message: Message, alert: Alert, alias: str) -> dict[str, Any]:
         words = self._wording.words(message)
@@ -106,32 +102,18 @@ class Opsgenie:
             "rule": view.rule,
         }
         body: dict[str, Any] = {
-            "message": _cut(words.subject, _MESSAGE_LIMIT),
+            "message": cut(words.subject, _MESSAGE_LIMIT),
             "alias": alias,
             "description": words.body.clipped(_DESCRIPTION_LIMIT).plain(),
             "priority": _PRIORITIES[alert.severity],
             "source": "auditor",
-            "entity": _cut(view.token or view.environment, _ALIAS_LIMIT),
-            "tags": [_cut(tag, _TAG_LIMIT) for tag in tags if tag],
-            "details": {name: _cut(value, _DETAIL_LIMIT) for name, value in details.items() if value},
+            "entity": cut(view.token or view.environment, _ALIAS_LIMIT),
+            "tags": [cut(tag, _TAG_LIMIT) for tag in tags if tag],
+            "details": {name: cut(value, _DETAIL_LIMIT) for name, value in details.items() if value},
         }
         if self._settings.teams:
             body["responders"] = [{"name": team, "type": "team"} for team in self._settings.teams]
         return body
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def _reason(answer: Answer) -> str:
-    """Return what Opsgenie says: ``{"message": …}``, with ``errors`` by field."""
-    try:
-        said = msgspec.json.decode(answer.body)
-        errors = "".join(f"; {field}: {error}" for field, error in (said.get("errors") or {}).items())
-        return f"{said['message']}{errors}"
-    except (msgspec.DecodeError, KeyError, AttributeError, TypeError, UnicodeDecodeError):
-        return ""
 
 
 async def _open(name: str, settings: OpsgenieSettings, surroundings: Surroundings) -> Hook:

@@ -13,7 +13,8 @@ import msgspec
 from yarl import URL
 
 from auditor.alerts.base import Hook, HookKind, Surroundings
-from auditor.alerts.http import Answer, Sender, UrlSettings
+from auditor.alerts.http import Sender, UrlSettings
+from auditor.alerts.service import ServiceHook, refusal
 from auditor.alerts.standing import ends, key_of
 from auditor.alerts.views import cleaned
 from auditor.alerts.wording import AlertWordedSettings, Wording
@@ -25,7 +26,8 @@ from auditor.model.secret import Secret
 
 _KEY_LENGTH: Final = 32
 _DEDUP_LIMIT: Final = 255
-_DETAILS_LIMIT: Final = 400_000
+_DETAILS_LIMIT: Final = 500_000
+"""Bytes of ``custom_details``; more are left out but for the text."""
 _SEVERITIES: Final = {
     Severity.CRITICAL: "critical",
     Severity.HIGH: "error",
@@ -47,15 +49,13 @@ class PagerDutySettings(AlertWordedSettings, UrlSettings):
     """Where the Events API is; in the EU service region ``https://events.eu.pagerduty.com``."""
 
 
-class PagerDuty:
+class PagerDuty(ServiceHook):
     """One integration."""
 
     def __init__(self, name: str, url: URL, routing_key: Secret, wording: Wording, sender: Sender) -> None:
-        self.name = name
+        super().__init__(name, wording, sender)
         self._url = url
         self._routing_key = routing_key
-        self._wording = wording
-        self._sender = sender
 
     async def deliver(self, message: Message, now: datetime) -> str:
         """Send one event; PagerDuty itself tells a repetition by its ``dedup_key``."""
@@ -67,19 +67,15 @@ class PagerDuty:
         }
         if not ends(alert):
             event |= {"client": "auditor", "payload": self._payload(message, alert)}
-        answer = await self._sender.post(self._url, msgspec.json.encode(event), now, hints=_HINTS, quote=_reason)
+        answer = await self._sender.post(self._url, msgspec.json.encode(event), now, hints=_HINTS, quote=refusal)
         return f"{answer}, {event['event_action']}"
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._sender.close()
 
     def _payload(self, message: Message, alert: Alert) -> dict[str, Any]:
         words = self._wording.words(message)
         details: dict[str, Any] = {"text": words.body.plain(), "alert_id": alert.id, "event": alert.event}
-        data = cleaned(alert.data)
-        if len(msgspec.json.encode(data)) <= _DETAILS_LIMIT:
-            details |= {key: value for key, value in data.items() if value not in (None, "", [], {})}
+        data = {key: value for key, value in cleaned(alert.data).items() if value not in (None, "", [], {})}
+        if len(msgspec.json.encode(details | data)) <= _DETAILS_LIMIT:
+            details |= data
         return {
             "summary": words.subject,
             "source": alert.environment,
@@ -90,15 +86,6 @@ class PagerDuty:
             "class": str(details.get("rule", alert.event)),
             "custom_details": details,
         }
-
-
-def _reason(answer: Answer) -> str:
-    """Return what PagerDuty says of an event that it refuses: ``{"message": …, "errors": […]}``."""
-    try:
-        said = msgspec.json.decode(answer.body)
-        return ", ".join(map(str, said.get("errors") or [said["message"]]))
-    except (msgspec.DecodeError, KeyError, AttributeError, TypeError, UnicodeDecodeError):
-        return ""
 
 
 async def _open(name: str, settings: PagerDutySettings, surroundings: Surroundings) -> Hook:

@@ -12,12 +12,14 @@ from typing import Any, Final
 import msgspec
 from yarl import URL
 
-from auditor.alerts.base import Hook, HookKind, Surroundings
+from auditor.alerts.base import HookKind
 from auditor.alerts.forms import escaped_for_slack
-from auditor.alerts.http import Answer, HttpSettings, Sender, secret_url
-from auditor.alerts.wording import WordedSettings, Wording, Words
+from auditor.alerts.http import Answer, Sender
+from auditor.alerts.service import SecretUrlSettings, ServiceHook, at_secret_url
+from auditor.alerts.wording import Wording, Words
 from auditor.credentials.reference import SecretReference
 from auditor.model.message import Message
+from auditor.outside_text import cut
 
 _HEADER_LIMIT: Final = 150
 _SECTION_LIMIT: Final = 3_000
@@ -31,21 +33,19 @@ _HINTS: Final[Mapping[int, str]] = {
 }
 
 
-class SlackSettings(WordedSettings, HttpSettings):
+class SlackSettings(SecretUrlSettings):
     """A ``[hooks.NAME]`` table with ``type = "slack"``."""
 
     url: SecretReference
     """The incoming webhook's URL, ``https://hooks.slack.com/services/…``: whoever has it can post."""
 
 
-class Slack:
+class Slack(ServiceHook):
     """One incoming webhook."""
 
     def __init__(self, name: str, url: URL, wording: Wording, sender: Sender) -> None:
-        self.name = name
+        super().__init__(name, wording, sender)
         self._url = url
-        self._wording = wording
-        self._sender = sender
 
     async def deliver(self, message: Message, now: datetime) -> str:
         """Post the message. Its id is the block id of the header; Slack itself takes a repetition for a new message."""
@@ -55,17 +55,12 @@ class Slack:
         body = {"text": text, "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
         return str(await self._sender.post(self._url, msgspec.json.encode(body), now, hints=_HINTS, quote=_reason))
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._sender.close()
-
 
 def _blocks(words: Words, message_id: str) -> list[dict[str, Any]]:
-    subject = words.subject if len(words.subject) <= _HEADER_LIMIT else f"{words.subject[: _HEADER_LIMIT - 1]}…"
     header = {
         "type": "header",
         "block_id": f"auditor-{message_id}",
-        "text": {"type": "plain_text", "text": subject, "emoji": False},
+        "text": {"type": "plain_text", "text": cut(words.subject, _HEADER_LIMIT), "emoji": False},
     }
     sections = [
         {"type": "section", "text": {"type": "mrkdwn", "text": part, "verbatim": True}}
@@ -97,11 +92,4 @@ def _reason(answer: Answer) -> str:
     return answer.body.decode(errors="replace")
 
 
-async def _open(name: str, settings: SlackSettings, surroundings: Surroundings) -> Hook:
-    resolver = surroundings.resolver
-    place = f"hooks.{name}.url"
-    url = secret_url(await resolver.resolve(settings.url, place), settings, place)
-    return Slack(name, url, surroundings.wording, await Sender.open(name, settings, resolver))
-
-
-KIND: Final = HookKind(name="slack", settings=SlackSettings, open=_open)
+KIND: Final = HookKind(name="slack", settings=SlackSettings, open=at_secret_url(Slack))

@@ -16,10 +16,11 @@ from typing import Any, Final
 import msgspec
 from yarl import URL
 
-from auditor.alerts.base import Hook, HookKind, Surroundings
+from auditor.alerts.base import HookKind
 from auditor.alerts.blocks import Block, Line, Run, Shape, Style
-from auditor.alerts.http import Answer, HttpSettings, Sender, secret_url
-from auditor.alerts.wording import WordedSettings, Wording, Words
+from auditor.alerts.http import Answer, Sender
+from auditor.alerts.service import SecretUrlSettings, ServiceHook, at_secret_url
+from auditor.alerts.wording import Wording, Words
 from auditor.credentials.reference import SecretReference
 from auditor.model.finding import Severity
 from auditor.model.message import Message
@@ -33,7 +34,7 @@ _HINTS: Final[Mapping[int, str]] = {
 }
 
 
-class TeamsSettings(WordedSettings, HttpSettings):
+class TeamsSettings(SecretUrlSettings):
     """A ``[hooks.NAME]`` table with ``type = "teams"``."""
 
     url: SecretReference
@@ -41,24 +42,18 @@ class TeamsSettings(WordedSettings, HttpSettings):
     whoever has it can post."""
 
 
-class Teams:
+class Teams(ServiceHook):
     """One workflow."""
 
     def __init__(self, name: str, url: URL, wording: Wording, sender: Sender) -> None:
-        self.name = name
+        super().__init__(name, wording, sender)
         self._url = url
-        self._wording = wording
-        self._sender = sender
 
     async def deliver(self, message: Message, now: datetime) -> str:
         """Send the card. The message's id is the id of its first element; a repetition is a new message in Teams."""
         candidates = (_body(words, message) for words in self._wording.shorter_and_shorter(message))
         body = next(body for body in candidates if len(body) <= _SIZE_LIMIT)
         return str(await self._sender.post(self._url, body, now, hints=_HINTS, quote=_reason))
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._sender.close()
 
 
 def _body(words: Words, message: Message) -> bytes:
@@ -112,11 +107,4 @@ def _reason(answer: Answer) -> str:
         return ""
 
 
-async def _open(name: str, settings: TeamsSettings, surroundings: Surroundings) -> Hook:
-    resolver = surroundings.resolver
-    place = f"hooks.{name}.url"
-    url = secret_url(await resolver.resolve(settings.url, place), settings, place)
-    return Teams(name, url, surroundings.wording, await Sender.open(name, settings, resolver))
-
-
-KIND: Final = HookKind(name="teams", settings=TeamsSettings, open=_open)
+KIND: Final = HookKind(name="teams", settings=TeamsSettings, open=at_secret_url(Teams))

@@ -20,6 +20,7 @@ from auditor.alerts.base import HookSettings
 from auditor.alerts.rich import Rich
 from auditor.alerts.views import alert_view, digest_view
 from auditor.model.message import Message
+from auditor.outside_text import cut
 from auditor.policy.wording import counted, day, minute
 
 if TYPE_CHECKING:
@@ -123,9 +124,7 @@ class Wording:
             kind, values = "alert", {"alert": alert_view(message.alerts[0])}
         subject = rich.one_line(self._templates.get_template(f"{kind}_subject").render(values))
         body = Rich.of(self._templates.get_template(kind).render(values))
-        if len(subject) > SUBJECT_LIMIT:
-            subject = f"{subject[: SUBJECT_LIMIT - 1]}…"
-        return Words(subject or "auditor", body.clipped(BODY_LIMIT))
+        return Words(cut(subject, SUBJECT_LIMIT) or "auditor", body.clipped(BODY_LIMIT))
 
     def shorter_and_shorter(self, message: Message) -> Iterator[Words]:
         """Yield a message's words whole, then again and again with less, for who must fit them into a limit.

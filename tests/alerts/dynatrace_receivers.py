@@ -1,5 +1,9 @@
 """A Dynatrace environment that takes events, by docs.dynatrace.com: *Events API v2 - POST an event*, *OpenPipeline
-Ingest API - POST Built-in security events*, and *Semantic Dictionary, Security events, Detection finding*."""
+Ingest API - POST Built-in security events*, and *Semantic Dictionary, Security events, Detections*.
+
+The built-in endpoint itself takes anything. What is required here is what the app Threats & Exploits shows findings by
+and what Dynatrace's own rules for mappings ask, but for ``event.id``, which is made on arrival.
+"""
 
 from typing import Any
 
@@ -21,22 +25,26 @@ _EVENT = closed(
         "entitySelector": text(),
     },
 )
-_INSTANT = text(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00$")
+_INSTANT = text(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 _FINDING = {
     "type": "object",
     "properties": {
         "timestamp": _INSTANT,
         "event.kind": {"const": "SECURITY_EVENT"},
         "event.type": {"const": "DETECTION_FINDING"},
+        "finding.severity": one_of("critical", "high", "medium", "low", "info"),
+        "finding.status": one_of("OPEN", "RESOLVED"),
         "finding.time.created": _INSTANT,
         "dt.security.risk.level": one_of("CRITICAL", "HIGH", "MEDIUM", "LOW", "NONE"),
     },
     "required": [
         *("timestamp", "event.kind", "event.type", "event.provider", "product.name", "product.vendor"),
-        *("finding.id", "finding.title", "finding.type", "finding.severity", "finding.time.created"),
-        *("dt.security.risk.level", "object.id", "object.type"),
+        *("finding.id", "finding.title", "finding.type", "finding.severity", "finding.status", "finding.time.created"),
+        *("dt.security.risk.level", "object.id", "object.name", "object.type"),
     ],
     "additionalProperties": text(),
+    # What external products say of compliance goes elsewhere: these are of Dynatrace's own.
+    "propertyNames": {"pattern": r"^(?!compliance\.|vulnerability\.|scan\.)"},
 }
 
 
@@ -76,6 +84,10 @@ class EventsReceiver(_Environment):
 
     def wrong(self, body: Any) -> str | None:
         return wrong_with(body, _EVENT)
+
+    def problems(self) -> int:
+        """Return how many problems there are: what is sent again of one is no other while it is open."""
+        return len({repr(event) for event in self.events if event["eventType"] == "CUSTOM_ALERT"})
 
     def taken(self, body: Any) -> web.StreamResponse:
         self.events.append(body)

@@ -1,10 +1,13 @@
 """Dynatrace: events and security events in an environment, so that findings show where the tokens live."""
 
 from dataclasses import replace as with_changes
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from auditor.alerts.base import Refreshed
 from auditor.alerts.samples import sample_alerts, trial_alert
 from auditor.model.errors import DeliveryFailed
 from auditor.model.finding import Severity
@@ -29,6 +32,26 @@ async def test_bad_finding_opens_a_problem_and_its_end_informs() -> None:
     opened, ended = await events_of("dynatrace-events", "finding.opened", "finding.resolved", open_minutes=90)
     assert (opened["eventType"], opened["timeout"]) == ("CUSTOM_ALERT", 90)
     assert (ended["eventType"], "timeout" in ended) == ("CUSTOM_INFO", False)
+
+
+async def test_problem_is_kept_open_by_what_opened_it_until_that_is_sent_no_more() -> None:
+    standing = [SAMPLES["finding.opened"], replace(SAMPLES["finding.opened"], severity=Severity.LOW)]
+    async with connected("dynatrace-events", open_minutes=90) as (hook, environment, _receiver):
+        for alert in standing:
+            await hook.deliver(Message.of_one(alert), now())
+        assert isinstance(hook, Refreshed)
+        await hook.refresh(standing, now() + timedelta(hours=1))
+    first, _low, again = environment.events
+    assert first == again
+    assert environment.problems() == 1
+    assert hook.refresh_every == timedelta(minutes=30)
+    assert hook.stands_for == timedelta(days=30)
+
+
+async def test_problem_is_left_to_close_where_nobody_wants_it_kept_open() -> None:
+    async with connected("dynatrace-events", keep_open_days=0) as (hook, _environment, _receiver):
+        assert isinstance(hook, Refreshed)
+        assert not hook.refresh_every
 
 
 async def test_severity_decides_what_opens_a_problem() -> None:
@@ -69,7 +92,10 @@ async def test_security_event_is_a_detection_finding_about_the_token() -> None:
     assert opened["finding.id"] == resolved["finding.id"] == f"auditor/prod/{PUBLIC_ID}/DT-EXP-01"
     assert (opened["object.type"], opened["object.id"]) == ("DYNATRACE_TOKEN", PUBLIC_ID)
     assert (opened["finding.severity"], opened["dt.security.risk.level"]) == ("critical", "CRITICAL")
-    assert (opened["auditor.event"], resolved["auditor.event"]) == ("finding.opened", "finding.resolved")
+    assert (opened["finding.status"], resolved["finding.status"]) == ("OPEN", "RESOLVED")
+    assert (opened["rule.id"], opened["rule.name"]) == ("DT-EXP-01", "No expiration date")
+    (back,) = await events_of("dynatrace-security", "finding.reopened")
+    assert back["auditor.since"] < back["finding.time.created"] == back["timestamp"]
 
 
 async def test_test_is_no_risk() -> None:
