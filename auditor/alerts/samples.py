@@ -50,6 +50,7 @@ def sample_digest(now: datetime) -> Message:
         is_digest=True,
         counts=counts,
         more=_LEFT_OUT,
+        environment=_ENVIRONMENT,
     )
 
 

@@ -117,15 +117,17 @@ class DigestView:
     """The same by severity, worst first."""
     totals: str
     """The same in words: ``2 critical, 1 high``."""
-    environments: tuple[str, ...]
-    """Of the alerts shown."""
+    environment: str
+    """Of all alerts, shown or not; empty where they have several."""
+    owner: str
+    """The same of their owner."""
     groups: tuple[Group, ...]
     rules: tuple[AlertView, ...]
     """One alert for each rule that an alert shown is not good news of: what to do is said once."""
     more: int
     """Alerts that are not shown."""
     show: str
-    """The command that lists what is open."""
+    """The command that lists what is open where the alerts are of."""
 
 
 def alert_view(alert: Alert) -> AlertView:
@@ -171,18 +173,23 @@ def digest_view(message: Message, most: int) -> DigestView:
     groups: dict[tuple[str, str], list[AlertView]] = {}
     for view in shown:
         groups.setdefault((view.environment, view.owner), []).append(view)
-    environments = tuple(dict.fromkeys(view.environment for view in shown))
     worst_first = sorted(message.counts, key=lambda severity: -severity.rank)
     counts = {severity.value: message.counts[severity] for severity in worst_first if message.counts[severity]}
     count = sum(counts.values())
-    only = f" --environment {shlex.quote(environments[0])}" if len(environments) == 1 else ""
+    environment, owner = visible(message.environment or ""), visible(message.owner or "")
+    which = "".join(
+        f" --{option} {shlex.quote(value)}"
+        for option, value in (("environment", environment), ("owner", owner))
+        if value
+    )
     return DigestView(
         id=message.id,
         at=message.at,
         count=count,
         counts=counts,
         totals=", ".join(f"{number:,} {severity}" for severity, number in counts.items()),
-        environments=environments,
+        environment=environment,
+        owner=owner,
         groups=tuple(
             Group(environment=environment, owner=owner, alerts=tuple(sorted(alerts, key=_worst_first)))
             for (environment, owner), alerts in sorted(
@@ -193,7 +200,7 @@ def digest_view(message: Message, most: int) -> DigestView:
             ::-1
         ],
         more=max(message.more + len(message.alerts) - len(shown), 0),
-        show=f"auditor findings{only}",
+        show=f"auditor findings{which}",
     )
 
 

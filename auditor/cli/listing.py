@@ -28,6 +28,7 @@ def findings(
     environments: Sequence[str],
     least: str | None,
     rules: Sequence[str],
+    owners: Sequence[str],
     resolved_days: int,
     waived: bool | None,
     as_json: bool,
@@ -36,6 +37,7 @@ def findings(
     wanted = Filter(
         environments=tuple(environments),
         rules=tuple(rule.upper() for rule in rules),
+        owners=tuple(owners),
         min_severity=Severity(least) if least else Severity.INFO,
         resolved_since=now() - timedelta(days=resolved_days) if resolved_days else None,
         waived=waived,

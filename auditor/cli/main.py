@@ -206,6 +206,7 @@ def findings(
     environment: Annotated[list[str] | None, typer.Option("--environment", "-e", help="Only this environment.")] = None,
     severity: Annotated[SeverityName | None, typer.Option(help="Only this severity or worse.")] = None,
     rule: Annotated[list[str] | None, typer.Option(help="Only this rule.")] = None,
+    owner: Annotated[list[str] | None, typer.Option(help="Only this owner's, whatever the case.")] = None,
     resolved_days: Annotated[int, typer.Option(min=0, max=36_500, help="Also those resolved within so many days.")] = 0,
     waived: Annotated[
         bool | None, typer.Option("--waived/--no-waived", help="Only those that a waiver mutes, or only the others.")
@@ -223,6 +224,7 @@ def findings(
             environments=environment or [],
             least=severity.value if severity else None,
             rules=rule or [],
+            owners=owner or [],
             resolved_days=resolved_days,
             waived=waived,
             as_json=as_json,

@@ -24,6 +24,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """How many alerts the message stands for, shown or not; severities without any are left out."""
     more: int = 0
     """Alerts that a digest stands for beyond those that it shows."""
+    environment: str | None = None
+    """That of all the alerts that a digest stands for, shown or not; None where they have several."""
+    owner: str | None = None
+    """The owner of all of them; None where they have several, or some none."""
     recipients: tuple[str, ...] = ()
     """Addresses of those who can act; a hook that addresses nobody ignores them."""
 

@@ -3,10 +3,11 @@
 Who gathers them does so within ``alone``, so that replicas make one digest.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from auditor.model.finding import Alert, Severity
 from auditor.model.message import Message
@@ -40,16 +41,24 @@ async def due_hooks(connection: Connection, now: datetime) -> Sequence[str]:
     return [row["hook"] for row in rows]
 
 
-async def release(connection: Connection, hook: str, now: datetime, *, recipients: Sequence[str] | None = None) -> int:
+async def release(
+    connection: Connection,
+    hook: str,
+    now: datetime,
+    *,
+    recipients: Sequence[str] | None = None,
+    are_digests: bool | None = None,
+) -> int:
     """Let held alerts go whose time has come, each by itself; return how many, ``RELEASED_AT_ONCE`` at most.
 
-    With ``recipients``, only those that go to exactly them.
+    With ``recipients``, only those that go to exactly them; with ``are_digests``, only digests, or only others.
     """
     rows = await connection.fetch(
-        """
+        f"""
         with chosen as (
             select d.alert_id from delivery d join alert a on a.id = d.alert_id
             where d.hook = $1 and d.state = 'held' and d.due_at <= $2 and ($4::text[] is null or a.recipients = $4)
+                and ($5::boolean is null or (a.event = '{DIGEST}') = $5)
             order by d.due_at limit $3
         )
         update delivery d set state = 'pending', due_at = null, since = $2
@@ -59,6 +68,7 @@ async def release(connection: Connection, hook: str, now: datetime, *, recipient
         now,
         RELEASED_AT_ONCE,
         recipients,
+        are_digests,
     )
     await enqueue_deliveries(connection, hook, [row["alert_id"] for row in rows])
     return len(rows)
@@ -67,45 +77,46 @@ async def release(connection: Connection, hook: str, now: datetime, *, recipient
 async def close(connection: Connection, hook: str, now: datetime, *, is_addressed: bool) -> int:
     """Gather held alerts whose time has come into digests; return how many messages that makes.
 
-    One for all, or with ``is_addressed`` one for each group of recipients. An alert that is alone goes by itself.
+    One for all, or with ``is_addressed`` one for each group of recipients. An alert that is alone goes by itself, and
+    so does a digest that was held.
     """
+    frozen = await release(connection, hook, now, are_digests=True)
     groups = await connection.fetch(
         f"""
         select {"a.recipients" if is_addressed else "null::text[]"} as recipients, count(*) as alerts
         from delivery d join alert a on a.id = d.alert_id
-        where d.hook = $1 and d.state = 'held' and d.due_at <= $2 group by 1 order by 1
+        where d.hook = $1 and d.state = 'held' and d.due_at <= $2 and a.event <> '{DIGEST}' group by 1 order by 1
         """,
         hook,
         now,
     )
     for group in groups:
         if group["alerts"] == 1:
-            await release(connection, hook, now, recipients=group["recipients"])
+            await release(connection, hook, now, recipients=group["recipients"], are_digests=False)
         else:
             await _close(connection, hook, now, group["recipients"])
-    return len(groups)
+    return frozen + len(groups)
 
 
 async def _close(connection: Connection, hook: str, now: datetime, recipients: Sequence[str] | None) -> None:
     number = new_id()
     rows = await connection.fetch(
-        """
+        f"""
         with gathered as (
             update delivery d set state = 'gathered', due_at = null, digest_id = $4
             from alert a
             where a.id = d.alert_id and d.hook = $1 and d.state = 'held' and d.due_at <= $2
-                and ($3::text[] is null or a.recipients = $3)
-            returning a.severity, a.environment
+                and a.event <> '{DIGEST}' and ($3::text[] is null or a.recipients = $3)
+            returning a.severity, a.environment, coalesce(a.data->>'owner', '') as owner
         )
-        select severity, count(*) as alerts, min(environment) as first, max(environment) as last
-        from gathered group by 1
+        select severity, environment, owner, count(*) as alerts from gathered group by 1, 2, 3
         """,
         hook,
         now,
         recipients,
         number,
     )
-    counts = {Severity(row["severity"]): row["alerts"] for row in rows}
+    kin = [Kin(Severity(row["severity"]), row["environment"], row["owner"], row["alerts"]) for row in rows]
     worst = await connection.fetch(
         """
         select a.id, a.event, a.severity, a.environment, a.at, a.data
@@ -117,35 +128,52 @@ async def _close(connection: Connection, hook: str, now: datetime, recipients: S
         number,
         SHOWN,
     )
-    environments = {row["first"] for row in rows} | {row["last"] for row in rows}
-    await freeze(
-        connection,
-        hook,
-        digest_of([alert_of(row) for row in worst], counts, now, number=number, recipients=tuple(recipients or ())),
-        environments.pop() if len(environments) == 1 else EVERYWHERE,
-    )
+    shown = [alert_of(row) for row in worst]
+    await freeze(connection, hook, digest_of(shown, kin, now, number=number, recipients=tuple(recipients or ())))
+
+
+class Kin(NamedTuple):
+    """Alerts that are alike in what a digest counts and groups by."""
+
+    severity: Severity
+    environment: str
+    owner: str
+    """Empty where there is none."""
+    alerts: int
+
+
+def counts_of(kin: Iterable[Kin]) -> Counter[Severity]:
+    """Return how many alerts there are of each severity."""
+    counts: Counter[Severity] = Counter()
+    for one in kin:
+        counts[one.severity] += one.alerts
+    return counts
 
 
 def digest_of(
     shown: Sequence[Alert],
-    counts: Mapping[Severity, int],
+    kin: Collection[Kin],
     now: datetime,
     *,
     number: str | None = None,
     recipients: tuple[str, ...] = (),
 ) -> Message:
-    """Return a digest that shows these alerts of all that ``counts`` counts.
+    """Return a digest that shows these alerts of all that ``kin`` counts.
 
     Those of one environment and owner stand together, the group with the worst first, and in it the worst first; good
     news comes last.
     """
+    counts = counts_of(kin)
+    environments, owners = {one.environment for one in kin}, {one.owner for one in kin}
     return Message(
         id=number or new_id(),
         at=now,
         alerts=tuple(arranged(shown)),
         is_digest=True,
         counts={severity: counts[severity] for severity in reversed(Severity) if counts.get(severity)},
-        more=sum(counts.values()) - len(shown),
+        more=counts.total() - len(shown),
+        environment=environments.pop() if len(environments) == 1 else None,
+        owner=(owners.pop() or None) if len(owners) == 1 else None,
         recipients=recipients,
     )
 
@@ -166,8 +194,11 @@ def arranged(alerts: Iterable[Alert]) -> list[Alert]:
     ]
 
 
-async def freeze(connection: Connection, hook: str, digest: Message, environment: str) -> None:
-    """Put a digest into the outbox as it will be delivered, whatever happens to what it is about."""
+async def freeze(connection: Connection, hook: str, digest: Message, *, due: datetime | None = None) -> None:
+    """Put a digest into the outbox as it will be delivered, whatever happens to what it is about.
+
+    ``due`` is when it leaves, None: at once.
+    """
     await connection.execute(
         """
         insert into alert (id, event, severity, environment, at, data, recipients)
@@ -176,12 +207,18 @@ async def freeze(connection: Connection, hook: str, digest: Message, environment
         digest.id,
         DIGEST,
         max(digest.counts, key=lambda severity: severity.rank).value,
-        environment,
+        digest.environment or EVERYWHERE,
         digest.at,
         as_json(digest),
         list(digest.recipients),
     )
     await connection.execute(
-        "insert into delivery (alert_id, hook, since, state) values ($1, $2, $3, 'pending')", digest.id, hook, digest.at
+        "insert into delivery (alert_id, hook, since, due_at, state) values ($1, $2, $3, $4, $5)",
+        digest.id,
+        hook,
+        digest.at,
+        due,
+        "pending" if due is None else "held",
     )
-    await enqueue_deliveries(connection, hook, [digest.id])
+    if due is None:
+        await enqueue_deliveries(connection, hook, [digest.id])

@@ -216,6 +216,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
     environments: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    """Case makes no difference."""
     min_severity: Severity = Severity.INFO
     resolved_since: datetime | None = None
     """Read findings that were resolved at or after this instant too; None: open ones only."""
@@ -223,12 +225,14 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """Only findings that a waiver mutes, or only those that none does; None: both."""
 
 
-_SELECT: Final = """
+_OWNER: Final = "case when f.token_id is null then f.evidence->>'owner' else t.owner end"
+"""The owner of the token of ``finding f``, or of what it is about otherwise."""
+_SELECT: Final = f"""
 select f.id, environment.name as environment, coalesce(t.label, f.subject) as label, f.rule_id, f.discriminator,
     f.severity, f.status, f.message, f.evidence,
     case when f.token_id is null then f.evidence->>'name' else t.name end as token_name,
-    case when f.token_id is null then f.evidence->>'owner' else t.owner end as owner,
-    coalesce(t.places, '{}') as places, f.opened_at,
+    {_OWNER} as owner,
+    coalesce(t.places, '{{}}') as places, f.opened_at,
     coalesce(l.evident_at, case when f.token_id is null then (
         select s.finished_at from sweep s
         where s.environment_id = f.environment_id and (f.resolved_at is null or s.finished_at < f.resolved_at)
@@ -262,6 +266,7 @@ async def read(connection: Connection, wanted: Filter, *, batch: int = 1000) -> 
             and (cardinality($3::text[]) = 0 or f.rule_id = any ($3))
             and f.severity = any ($4::text[])
             and ($5::boolean is null or (f.waiver is not null) = $5)
+            and (cardinality($6::text[]) = 0 or lower({_OWNER}) = any (select lower(o) from unnest($6) as o))
         order by {_IN_ORDER}, f.opened_at, f.id
         """,
         wanted.resolved_since,
@@ -269,6 +274,7 @@ async def read(connection: Connection, wanted: Filter, *, batch: int = 1000) -> 
         list(wanted.rules),
         [severity.value for severity in Severity if severity.rank >= wanted.min_severity.rank],
         wanted.waived,
+        list(wanted.owners),
     )
     while rows := await cursor.fetch(batch):
         yield [_finding(row) for row in rows]
@@ -357,7 +363,7 @@ async def happened(connection: Connection, swept: Sequence[int]) -> Sequence[Hap
             f"""
             select e.transition, e.severity, f.rule_id, environment.name as environment, e.message,
                 coalesce(t.label, f.subject) as label,
-                case when f.token_id is null then f.evidence->>'owner' else t.owner end as owner
+                {_OWNER} as owner
             from finding_event e
             join finding f on f.id = e.finding_id
             join environment on environment.id = f.environment_id
@@ -525,9 +531,9 @@ async def kinds_open(connection: Connection, environment: int) -> Sequence[Kin]:
     return [
         Kin(Severity(row["severity"]), row["rule_id"], row["owner"], frozenset(row["tags"]), row["findings"])
         for row in await connection.fetch(
-            """
-            select f.severity, f.rule_id, coalesce(t.tags, '{}') as tags, count(*) as findings,
-                case when f.token_id is null then f.evidence->>'owner' else t.owner end as owner
+            f"""
+            select f.severity, f.rule_id, coalesce(t.tags, '{{}}') as tags, count(*) as findings,
+                {_OWNER} as owner
             from finding f left join token t on t.id = f.token_id
             where f.environment_id = $1 and f.status = 'open' and f.waiver is null group by 1, 2, 3, 5
             """,

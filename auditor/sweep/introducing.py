@@ -1,7 +1,6 @@
 """An environment's first sweep: hooks get one summary of what it found, not an alert for each finding."""
 
 from array import array
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,7 +13,7 @@ from auditor.policy.waivers import said_of
 from auditor.policy.wording import counted
 from auditor.store import comparing, digests, findings, outbox, sweeps
 from auditor.store.connection import Connection
-from auditor.store.digests import SHOWN
+from auditor.store.digests import SHOWN, Kin
 from auditor.sweep.alerting import finding_alert, matter_of
 from auditor.sweep.comparing import about_of
 from auditor.sweep.subject import Subject
@@ -56,19 +55,24 @@ class _Summaries:
         self._routing = subject.routing.for_first_summaries()
 
     async def write(self) -> None:
-        counts: dict[Receivers, Counter[Severity]] = {}
-        for kin in await findings.kinds_open(self._connection, self._environment):
-            matter = Matter(Topic.OPENED, kin.severity, self._subject.name, kin.rule_id, kin.owner, kin.tags)
+        kin: dict[Receivers, list[Kin]] = {}
+        for one in await findings.kinds_open(self._connection, self._environment):
+            matter = Matter(Topic.OPENED, one.severity, self._subject.name, one.rule_id, one.owner, one.tags)
+            alike = Kin(one.severity, self._subject.name, one.owner or "", one.findings)
             for receivers in self._receivers(matter):
-                counts.setdefault(receivers, Counter())[kin.severity] += kin.findings
+                kin.setdefault(receivers, []).append(alike)
+        counts = {receivers: digests.counts_of(alike) for receivers, alike in kin.items()}
         shown = await self._worst({receivers: min(number.total(), SHOWN) for receivers, number in counts.items()})
         for (hook, recipients), number in counts.items():
+            worst = max(number, key=lambda severity: severity.rank)
+            due = self._routing.quiet_until(hook, worst, self._now)
             if self._routing.destinations[hook].takes_digests:
-                digest = digests.digest_of(shown[hook, recipients], number, self._now, recipients=recipients)
-                await digests.freeze(self._connection, hook, digest, self._subject.name)
+                alerts, all_of_it = shown[hook, recipients], kin[hook, recipients]
+                digest = digests.digest_of(alerts, all_of_it, self._now, recipients=recipients)
+                await digests.freeze(self._connection, hook, digest, due=due)
             else:
                 alert = summary_alert(self._subject.name, "first sweep", number, self._now)
-                await outbox.add(self._connection, {hook: [alert]})
+                await outbox.add(self._connection, {hook: [alert]}, due={(hook, alert.id): due} if due else None)
 
     def _receivers(self, matter: Matter) -> list[Receivers]:
         recipients = self._routing.recipients(matter.owner)

@@ -15,7 +15,7 @@ from auditor.policy.routing.route import Matter, Topic
 from auditor.policy.routing.routing import Routing
 from auditor.policy.waivers import said_of
 from auditor.policy.wording import day
-from auditor.store import attention, comparing, sweeps
+from auditor.store import attention, comparing, sweeps, told
 from auditor.store.comparing import Standing
 from auditor.store.connection import Connection
 from auditor.store.digests import SHOWN
@@ -91,7 +91,7 @@ class Reminder:
         async with self._connection.transaction():
             async for batch in self._batches(ids):
                 outgoing = Outgoing(self._routing, self._now)
-                told: list[int] = []
+                heard_of: list[int] = []
                 for one, about, said in batch:
                     if not self._routing.is_wanted(hook, self._matter(Topic.UNATTENDED, about, said)):
                         continue
@@ -99,9 +99,9 @@ class Reminder:
                     if is_each:
                         words = f"neither mended nor acknowledged since {self._since(one)}"
                         self._put(outgoing, one, about, said, Topic.UNATTENDED, words, (hook,))
-                        told.append(one.finding.id)
-                passed_over = {one.finding.id for one, _about, _said in batch} - set(told)
-                await attention.escalate(self._connection, hook, told, self._now, is_told=True)
+                        heard_of.append(one.finding.id)
+                passed_over = {one.finding.id for one, _about, _said in batch} - set(heard_of)
+                await attention.escalate(self._connection, hook, heard_of, self._now, is_told=True)
                 await attention.escalate(self._connection, hook, sorted(passed_over), self._now, is_told=False)
                 await outgoing.write(self._connection)
             if counts and not is_each:
@@ -123,6 +123,7 @@ class Reminder:
                 }
                 outgoing = Outgoing(self._routing, self._now)
                 spoken = [one.id for one in settled.values() if one.is_flapping or one.is_behind]
+                heard = await told.heard(self._connection, [number for number in spoken if not settled[number].is_open])
                 async for batch in self._batches(spoken):
                     for one, about, said in batch:
                         how = settled[one.finding.id]
@@ -130,7 +131,13 @@ class Reminder:
                             continue
                         topic = Topic.FLAPPING if how.is_flapping else Topic.REOPENED if how.is_open else Topic.RESOLVED
                         words = flapping_words(how.times, self._routing.flapping_within)
-                        self._put(outgoing, one, about, said, topic, words if how.is_flapping else "it has settled")
+                        hooks = None
+                        if topic is Topic.RESOLVED:
+                            before = heard[one.finding.id]
+                            end = self._matter(topic, about, said)
+                            hooks = self._routing.hearers(end, before.worst, before.hooks)
+                        words = words if how.is_flapping else "it has settled"
+                        self._put(outgoing, one, about, said, topic, words, hooks)
                 await outgoing.write(self._connection)
             if len(settled) < _BATCH:
                 return

@@ -16,9 +16,10 @@ from auditor.policy.routing.route import TOPICS, Topic
 from auditor.policy.routing.routing import Routing
 from auditor.policy.waivers import NO_WAIVERS, FindingId, View, Waivers, end_of, is_muted, waived_after
 from auditor.policy.wording import counted
-from auditor.store import attention
+from auditor.store import attention, told
 from auditor.store.connection import Connection
 from auditor.store.outgoing import Outgoing
+from auditor.store.told import Heard
 from auditor.sweep.alerting import About, finding_alert, matter_of
 from auditor.sweep.subject import Subject
 
@@ -29,7 +30,7 @@ _HOUR: Final = 3600.0
 log = structlog.get_logger(__name__)
 
 
-class _Known(msgspec.Struct, frozen=True):
+class _Known(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of findings that something happened to, by their ids."""
 
     acknowledged: Collection[int]
@@ -38,6 +39,8 @@ class _Known(msgspec.Struct, frozen=True):
     flapping: Mapping[int, int]
     """Those that have just begun to flap, with how often they came back."""
     damped: Collection[int]
+    ended: Mapping[int, Heard]
+    """Of those that were resolved, what was heard of them."""
 
 
 class Teller:
@@ -80,7 +83,12 @@ class Teller:
             if times is not None:
                 topic = Topic.FLAPPING
             matter = matter_of(topic, self._environment, about, change.violation)
-            hooks = [*self._routing.hooks(matter), *(known.escalated.get(number, ()) if number else ())]
+            escalated = known.escalated.get(number, ()) if number else ()
+            heard_before = known.ended.get(number) if number and topic is Topic.RESOLVED else None
+            if heard_before is None:
+                hooks: Sequence[str] = [*self._routing.hooks(matter), *escalated]
+            else:
+                hooks = self._routing.hearers(matter, heard_before.worst, {*heard_before.hooks, *escalated})
             if hooks:
                 outgoing.put(self._alert(about, change, topic, now, times), matter, hooks)
         await outgoing.write(connection)
@@ -196,4 +204,10 @@ async def _known_of(
         of = [change.known.id for _about, change, _topic in heard if change.known is not None]
         escalated = await attention.escalated_to(connection, of)
         await attention.end_escalations(connection, [number for number in resolved if number in escalated])
-    return _Known(await attention.acknowledged(connection, nearer, now), escalated, damping.begin, damping.damped)
+    return _Known(
+        acknowledged=await attention.acknowledged(connection, nearer, now),
+        escalated=escalated,
+        flapping=damping.begin,
+        damped=damping.damped,
+        ended=await told.heard(connection, resolved),
+    )

@@ -34,7 +34,7 @@ def message(**data: Any) -> Message:
     return Message.of_one(alert(**data))
 
 
-def digest(*alerts: Alert, more: int = 0) -> Message:
+def digest(*alerts: Alert, more: int = 0, **of: Any) -> Message:
     """A digest of these alerts, and of more of the last one's severity."""
     counts = Counter(alert.severity for alert in alerts) + Counter({alerts[-1].severity: more})
     return Message(
@@ -44,6 +44,7 @@ def digest(*alerts: Alert, more: int = 0) -> Message:
         is_digest=True,
         counts=counts,
         more=more,
+        **{"environment": "prod", **of},
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from jinja2 import TemplateSyntaxError, UndefinedError
@@ -83,6 +84,7 @@ def test_digest_is_grouped_by_environment_and_owner_worst_first() -> None:
             one(Severity.MEDIUM, "prod", "jane"),
             one(Severity.LOW, "stage", "bob"),
             more=37,
+            environment=None,
         )
     )
     assert words.subject == "auditor: 42 alerts: 1 critical, 2 high, 1 medium, 38 low"
@@ -121,6 +123,27 @@ def test_digest_that_must_be_shorter_shows_fewer_and_counts_the_rest() -> None:
         for count, text in zip(shown, texts[:7], strict=True)
     )
     assert len(texts[-1]) <= 200
+
+
+@pytest.mark.parametrize(
+    ("of", "subject", "command"),
+    [
+        ({}, "38 alerts in prod: 38 high", "auditor findings --environment prod"),
+        (
+            {"owner": "ci bot"},
+            "38 alerts in prod of ci bot: 38 high",
+            "auditor findings --environment prod --owner 'ci bot'",
+        ),
+        ({"environment": None, "owner": "jane"}, "38 alerts of jane: 38 high", "auditor findings --owner jane"),
+        ({"environment": None}, "38 alerts: 38 high", "auditor findings"),
+    ],
+)
+def test_digest_gives_the_command_that_lists_what_all_of_it_is_of(
+    of: dict[str, Any], subject: str, command: str
+) -> None:
+    words = SHIPPED.words(digest(alert(owner="jane"), more=37, **of))
+    assert words.subject == f"auditor: {subject}"
+    assert f"\nand 37 more: {command}\n" in words.body.plain()
 
 
 @pytest.mark.parametrize(

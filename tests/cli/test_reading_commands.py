@@ -61,6 +61,9 @@ def test_findings_as_json_have_the_documented_fields(swept: Site) -> None:
 def test_findings_are_narrowed_and_the_resolved_ones_shown_on_demand(swept: Site) -> None:
     assert len(swept.run("findings", "--json", "--severity", "high").json()) == 2
     assert len(swept.run("findings", "--json", "-e", "staging").json()) == 1
+    owners = [finding["owner"] for finding in swept.run("findings", "--json").json()]
+    listed = swept.run("findings", "--json", "--owner", owners[0].upper(), "--owner", "nobody").json()
+    assert len(listed) == owners.count(owners[0])
     token = swept.tokens["prod"][1].token
     swept.in_simulator(
         lambda: swept.worlds["prod"].change(token.id, expiration_date=swept.tokens["prod"][0].token.expiration_date)

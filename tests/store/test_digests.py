@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import msgspec
+from msgspec.structs import replace
 
 from auditor.model.finding import Alert, Severity
 from auditor.model.message import Message
@@ -77,6 +78,21 @@ async def test_held_alerts_leave_in_one_digest_when_their_time_has_come(database
     assert digest.counts == {Severity.HIGH: 30, Severity.MEDIUM: 1, Severity.LOW: 1}
     assert (len(digest.alerts), digest.more) == (SHOWN, 32 - SHOWN)
     assert {shown.severity for shown in digest.alerts} == {Severity.HIGH}
+
+
+async def test_digest_says_of_which_environment_and_owner_all_of_it_is_shown_or_not(database: Pool) -> None:
+    way = routing()
+    await hold(database, way, [alert(Severity.HIGH, number=number) for number in range(SHOWN + 1)])
+    await Due(database, way, ()).make(NOW + HOUR)
+    many = [alert(Severity.HIGH, number=number) for number in range(SHOWN)]
+    await hold(database, way, [*many, replace(alert(Severity.LOW, owner="bob"), environment="test")])
+    await Due(database, way, ()).make(NOW + 2 * HOUR)
+    async with database.acquire() as connection:
+        one, several = await messages(connection)
+        assert (one.environment, one.owner, one.more) == ("prod", "alice", 1)
+        assert (several.environment, several.owner, several.more) == (None, None, 1)
+        assert {shown.environment for shown in several.alerts} == {"prod"}
+        assert await connection.fetchval("select environment from alert where id = $1", several.id) == "*"
 
 
 async def test_digest_stays_what_it_was_when_it_was_closed(database: Pool) -> None:

@@ -129,6 +129,7 @@ async def test_filter_chooses_by_environment_rule_severity_and_time_of_resolutio
 
     assert await chosen() == [("prod", "R-A", "open"), ("staging", "R-A", "open")]
     assert await chosen(environments=("prod",)) == [("prod", "R-A", "open")]
+    assert await chosen(owners=("nobody",)) == []
     assert await chosen(min_severity=Severity.MEDIUM) == [("staging", "R-A", "open")]
     assert await chosen(rules=("R-B",)) == []
     assert await chosen(rules=("R-B",), resolved_since=NOW + 5 * HOUR) == [("prod", "R-B", "resolved")]

@@ -1,6 +1,6 @@
 """The hooks that a configuration has, as far as deciding what goes to them is concerned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -68,6 +68,7 @@ class Routing:
             return tuple(one.hook for one in destinations if is_wanted(one, matter))
 
         self._hooks = lru_cache(maxsize=_MATTERS_KEPT)(hooks)
+        self._ends = {one.hook: _wants_ends(one) for one in destinations}
         self.escalations: Mapping[str, timedelta] = {
             one.hook: one.escalation_after for one in destinations if one.escalation_after is not None
         }
@@ -81,6 +82,16 @@ class Routing:
         if not self.escalations or matter.topic is Topic.DELIVERY_DEAD:
             return wanted
         return [hook for hook in wanted if hook not in self.escalations]
+
+    def hearers(self, end: Matter, worst: Severity, told: Collection[str]) -> Sequence[str]:
+        """Return the hooks that hear of a finding's end: those that hear of it at its worst, and those that were told.
+
+        Whoever was told of a finding hears of its end though it has eased, or its owner or tags are others now, unless
+        the hook's conditions on what alerts are about keep ends from it.
+        """
+        wanted = {*self._hooks(end), *self._hooks(end._replace(severity=worst))}
+        wanted |= {hook for hook in told if hook in self._ends and self._ends[hook](end)}
+        return [hook for hook in self.destinations if hook in wanted and (hook in told or hook not in self.escalations)]
 
     def for_each_first_finding(self) -> "Routing":
         """Return what holds while the findings of an environment are told for the first time, by a summary to most."""
@@ -104,9 +115,20 @@ class Routing:
         windows = self.destinations[hook].windows
         return windows.due(matter.severity, now, is_operational=matter.is_operational)
 
+    def quiet_until(self, hook: str, severity: Severity, now: datetime) -> datetime | None:
+        """Return when the quiet hours end that hold back what would leave now, whatever digest it would wait for."""
+        return self.destinations[hook].windows.quiet_until(severity, now)
+
     def recipients(self, owner: str | None) -> tuple[str, ...]:
         """Return the addresses of who can act."""
         return self._owners.addresses_of(owner)
+
+
+def _wants_ends(one: Destination) -> Callable[[Matter], bool]:
+    """Return whether a hook that was told of a finding wants its end: what alerts are about decides, nothing else."""
+    is_let_through = not one.only or any(Topic.RESOLVED in (route.about or Topic) for route in one.only)
+    exempt = [route.compile() for route in one.exempt if Topic.RESOLVED in route.about]
+    return lambda end: is_let_through and not any(test(end) for test in exempt)
 
 
 NO_ROUTING: Final = Routing()

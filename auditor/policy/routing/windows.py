@@ -133,9 +133,13 @@ class Windows:
             return None
         following = None if is_operational else self._next[severity]
         at = None if following is None else following(now)
+        return self.quiet_until(severity, at or now) or at
+
+    def quiet_until(self, severity: Severity, at: datetime) -> datetime | None:
+        """Return when what would leave at an instant may leave; None for at that instant."""
         if self._quiet is None or severity.rank >= self._quiet.unless.rank:
-            return at
-        return self._quiet.over(at or now, self._zone) or at
+            return None
+        return self._quiet.over(at, self._zone)
 
 
 def next_close(window: str, zone: tzinfo) -> Next:
