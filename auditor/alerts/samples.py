@@ -10,25 +10,49 @@ from auditor.model.finding import Alert, Severity
 from auditor.model.message import Message
 from auditor.policy.rules import exp_01, own_02, use_02
 from auditor.policy.sampling import example_of, ordinary_observation, ordinary_token
-from auditor.policy.wording import iso
+from auditor.policy.wording import day, iso
 
 _ENVIRONMENT: Final = "prod"
 _LEFT_OUT: Final = 37
+_AGE: Final = timedelta(days=12)
+_TOLD_AGAIN: Final = {
+    "escalated": "",
+    "reopened": "",
+    "reminder": "; open since {since}",
+    "unattended": "; neither mended nor acknowledged since {since}",
+    "flapping": "; back 3 times within 24 hours; told again once it has settled",
+}
+"""What is said of a finding that is told again, beside what its rule says."""
 _RULES: Final = (exp_01.RULE, own_02.RULE, use_02.RULE)
 
 
 def sample_alerts(now: datetime) -> Mapping[str, Alert]:
-    """Return an alert of each kind that a sweep makes, by event."""
+    """Return an alert of each kind, by event."""
     opened = _finding("finding.opened", now)
     return {
         alert.event: alert
         for alert in (
             opened,
-            _finding("finding.escalated", now),
-            _finding("finding.reopened", now),
+            *(_finding(f"finding.{topic}", now, words=words) for topic, words in _TOLD_AGAIN.items()),
             replace(opened, event="finding.resolved", data={**opened.data, "resolution": "evidence"}),
             _operational("waiver.lapsing", now, "waiver SEC-1042 of 3 findings ends in 14 days", findings=3),
             _operational("sweep.failed", now, "the environment refused auditor's own token (401)", enrolled=204),
+            _operational(
+                "delivery.dead",
+                now,
+                "hook chat did not take 12 alerts, which are given up (hooks.chat: hooks.slack.com: HTTP 404; was the "
+                "webhook removed, or its channel?); mend the hook, then run auditor alerts retry --hook chat",
+                environment="auditor",
+                hook="chat",
+                alerts=12,
+            ),
+            _operational(
+                "findings.summary",
+                now,
+                "first sweep: 12 open findings (2 critical, 10 low); "
+                f"auditor findings --environment {_ENVIRONMENT} lists them",
+                counts={"critical": 2, "low": 10},
+            ),
         )
     }
 
@@ -67,11 +91,12 @@ def trial_alert(alert_id: str, hook: str, now: datetime, *, ends: bool = False) 
     )
 
 
-def _finding(event: str, now: datetime, number: int = 0) -> Alert:
+def _finding(event: str, now: datetime, number: int = 0, words: str = "") -> Alert:
     rule = _RULES[number]
     violation = example_of(rule)
     assert violation is not None
     token, observation = ordinary_token(), ordinary_observation()
+    opened_at = now if event == "finding.opened" else now - _AGE
     data: dict[str, Any] = {
         "key": f"{_ENVIRONMENT}/{observation.label}/{rule.id}",
         "environment": _ENVIRONMENT,
@@ -82,8 +107,8 @@ def _finding(event: str, now: datetime, number: int = 0) -> Alert:
         "title": rule.title,
         "severity": violation.severity.value,
         "transition": event.removeprefix("finding."),
-        "opened_at": iso(now - timedelta(days=12)) if event != "finding.opened" else iso(now),
-        "message": violation.message,
+        "opened_at": iso(opened_at),
+        "message": violation.message + words.format(since=day(opened_at)),
         "evidence": violation.evidence,
         "locations": [{"source": place.source, "place": place.place} for place in observation.locations],
         "rationale": rule.rationale,
@@ -101,12 +126,12 @@ def _finding(event: str, now: datetime, number: int = 0) -> Alert:
     )
 
 
-def _operational(event: str, now: datetime, message: str, **more: Any) -> Alert:
+def _operational(event: str, now: datetime, message: str, environment: str = _ENVIRONMENT, **more: Any) -> Alert:
     return Alert(
         id="00000000-0000-4000-8000-000000000009",
         event=event,
         severity=Severity.HIGH,
-        environment=_ENVIRONMENT,
+        environment=environment,
         at=now,
-        data={"environment": _ENVIRONMENT, "message": message, **more},
+        data={"environment": environment, "message": message, **more},
     )

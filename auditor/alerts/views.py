@@ -43,6 +43,11 @@ _EVENTS: Final = {
         why="Until a sweep succeeds, nothing new is found in this environment, and no finding ends.",
         what_to_do="Run auditor check --connect where auditor runs; its log says more.",
     ),
+    "delivery.dead": _Event(
+        "alerts given up",
+        why="What these alerts say reached nobody by this hook, and what comes next may not, either.",
+    ),
+    "findings.summary": _Event("findings in one summary"),
     "test": _Event("test"),
     "test.ended": _Event("test ended", is_good_news=True),
 }
@@ -90,6 +95,8 @@ class AlertView:
     """The finding's."""
     show: str
     """The command that shows the finding."""
+    acknowledge: str
+    """The command that says that somebody knows of the finding, so that it is not told again and to others."""
     waive: str
     """The command that accepts it, its values yet to be filled in."""
     data: Mapping[str, Any]
@@ -136,7 +143,8 @@ def alert_view(alert: Alert) -> AlertView:
     event = _EVENTS.get(alert.event) or _Event(alert.event.rpartition(".")[2].replace("_", " "))
     rule, key = _text(data.get("rule")), _text(data.get("key"))
     is_finding = alert.event.startswith("finding.")
-    is_waivable = bool(key) and not event.is_good_news
+    quoted = shlex.quote(key)
+    is_open = bool(key) and not event.is_good_news
     spoken = event.happened if alert.event in _EVENTS else alert.event.replace(".", " ").replace("_", " ")
     return AlertView(
         id=alert.id,
@@ -159,9 +167,10 @@ def alert_view(alert: Alert) -> AlertView:
         what_to_do="" if event.is_good_news else _text(data.get("remediation")) or event.what_to_do,
         ended=_ENDED.get(_text(data.get("resolution")), _text(data.get("resolution"))),
         key=key,
-        show=f"auditor findings show {shlex.quote(key)}" if key else "",
-        waive=f"auditor waive {shlex.quote(key)} --owner … --approver … --reason … --ticket … --until YYYY-MM-DD"
-        if is_waivable
+        show=f"auditor findings show {quoted}" if key else "",
+        acknowledge=f"auditor ack {quoted} --note …" if is_open else "",
+        waive=f"auditor waive {quoted} --owner … --approver … --reason … --ticket … --until YYYY-MM-DD"
+        if is_open
         else "",
         data=data,
     )

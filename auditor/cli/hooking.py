@@ -16,6 +16,7 @@ from auditor.config.load import Config
 from auditor.config.problems import near
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.message import Message
+from auditor.policy.routing.windows import NOW
 from auditor.store.outbox import new_id
 
 DIGEST: Final = "digest"
@@ -31,13 +32,17 @@ class Form(StrEnum):
     SLACK = "slack"
 
 
-class Listed(msgspec.Struct, frozen=True):
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """A hook as it is listed."""
 
     name: str
     type: str
     min_severity: str
     takes_digests: bool
+    conditions: int
+    """Of ``only`` and ``exempt``; 0: everything goes there."""
+    leaves: str
+    """When alerts leave for it, in words."""
     templates: dict[str, str]
     """Its own, by name; those of ``[templates]`` are not among them."""
 
@@ -52,13 +57,14 @@ def list_hooks(session: Session, *, as_json: bool) -> int:
         console().print("No hooks: alerts are logged and go nowhere else. Add a [hooks.NAME] table.")
     else:
         print_table(
-            ("Hook", "Type", "From severity", "Digests", "Own templates"),
+            ("Hook", "Type", "From severity", "Conditions", "Leaves", "Own templates"),
             (
                 (
                     text(one.name),
                     one.type,
                     severity(one.min_severity),
-                    "yes" if one.takes_digests else "no",
+                    str(one.conditions or "none"),
+                    one.leaves,
                     text(", ".join(one.templates)),
                 )
                 for one in listed
@@ -70,7 +76,33 @@ def list_hooks(session: Session, *, as_json: bool) -> int:
 def _listed(name: str, kind: HookKind, settings: HookSettings) -> Listed:
     own = settings.templates if isinstance(settings, WordedSettings | AlertWordedSettings) else None
     paths = {} if own is None else {key: str(path) for key, path in own.model_dump(exclude_none=True).items()}
-    return Listed(name, kind.name, settings.min_severity.value, kind.takes_digests, paths)
+    return Listed(
+        name=name,
+        type=kind.name,
+        min_severity=settings.min_severity.value,
+        takes_digests=kind.takes_digests,
+        conditions=len(settings.only) + len(settings.exempt),
+        leaves=_leaves(settings),
+        templates=paths,
+    )
+
+
+def _leaves(settings: HookSettings) -> str:
+    """Say when alerts leave for a hook, as its settings write it."""
+    said: list[str] = []
+    if settings.escalation_after is not None:
+        said.append(f"unattended for {settings.escalation_after}")
+    if settings.digest is not None:
+        windows = settings.digest.model_dump(
+            exclude_none=True, exclude={"rest"} if settings.digest.rest == NOW else None
+        )
+        said.append(", ".join(f"{severity} {window}" for severity, window in windows.items()))
+    quiet = settings.quiet
+    if quiet is not None:
+        weekends = " and at weekends" if quiet.weekends else ""
+        said.append(f"not {quiet.start} to {quiet.end}{weekends} unless {quiet.unless}")
+    zone = f" ({settings.timezone})" if settings.digest or quiet else ""
+    return "; ".join(said) + zone or "at once"
 
 
 def try_out(session: Session, name: str, *, leave_open: bool) -> int:

@@ -120,7 +120,7 @@ async def assembled(
             vault=vault,
             clients=clients,
             hooks=hooks,
-            routing=routing_of(config.document, config.hooks),
+            routing=routing_of(config.document, config.hooks, config.owners),
             clock=clock,
             sources=[
                 source_kind.open(name, source_settings, surroundings)

@@ -173,6 +173,8 @@ class AlertSettings(_Table):
     flapping_within: Duration = "1d"
     """A finding that is back for the third time within such a span is flapping: hooks are told so once, then at most
     once in each such span, until it has settled."""
+    owners_file: str | None = Field(default=None, min_length=1)
+    """A CSV file ``owner,addresses`` with more of ``[owners]``, for many; several addresses with spaces between."""
     keep: Duration = "90d"
     """How long alerts and the attempts to deliver them are kept, once they are delivered or dead."""
 

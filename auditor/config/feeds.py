@@ -1,11 +1,11 @@
 """Reads the files that say what the API does not know: owners, leavers, attestations."""
 
-import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from auditor.config.csv_rows import BadRow, rows_of
 from auditor.model.errors import Problem
 from auditor.policy.base import Feeds
 from auditor.policy.document import FeedPaths
@@ -32,7 +32,7 @@ def read_feeds(paths: FeedPaths, directory: Path) -> tuple[Feeds, list[Problem]]
             problem = Problem(str(path), f"this feed cannot be read: {error.strerror}; correct the path or its mode")
         except UnicodeDecodeError:
             problem = Problem(str(path), "this feed is not UTF-8 text; save it as UTF-8")
-        except _BadRow as error:
+        except BadRow as error:
             problem = Problem(f"{path}:{error.line}", str(error))
         problems.append(problem)
         unread[feed] = str(problem)
@@ -49,36 +49,18 @@ def read_feeds(paths: FeedPaths, directory: Path) -> tuple[Feeds, list[Problem]]
     return feeds, problems
 
 
-class _BadRow(Exception):
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-
-
 def _owners(path: Path) -> frozenset[str]:
     lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
     return frozenset(line.casefold() for line in lines if line and not line.startswith("#"))
 
 
 def _instants(path: Path, key: str, value: str, fold: Callable[[str], str]) -> dict[str, datetime]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)  # else a quote that is never closed would swallow what follows
-        try:
-            return {fold(name): at for name, at in _rows(reader, key, value)}
-        except csv.Error as error:
-            raise _BadRow(reader.line_num + 1, f"is not CSV: {error}; see the quotes") from None
+    return {fold(name): _instant(line, value, at) for line, name, at in rows_of(path, key, value)}
 
 
-def _rows(reader: "csv.DictReader[str]", key: str, value: str) -> Iterator[tuple[str, datetime]]:
-    if reader.fieldnames is None or key not in reader.fieldnames or value not in reader.fieldnames:
-        raise _BadRow(1, f"the first line must name the columns {key} and {value}, as in: {key},{value}")
-    for row in reader:
-        name, at = (row[key] or "").strip(), (row[value] or "").strip()
-        if not name:
-            continue
-        try:
-            instant = datetime.fromisoformat(at)
-            in_utc = instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            raise _BadRow(reader.line_num, f"{value} must be an ISO 8601 date or instant, such as 2026-03-31") from None
-        yield name, in_utc
+def _instant(line: int, column: str, at: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(at)
+        return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise BadRow(line, f"{column} must be an ISO 8601 date or instant, such as 2026-03-31") from None

@@ -12,6 +12,7 @@ from auditor.alerts.base import HookKind, HookSettings
 from auditor.alerts.registry import kinds as hook_kinds
 from auditor.alerts.wording import Wording
 from auditor.config.document import AuditorDocument, ScheduleSettings
+from auditor.config.owners import read_owners
 from auditor.config.policies import Policies, read_policies
 from auditor.config.problems import Document, near, problems_of
 from auditor.config.reading import read_document
@@ -35,6 +36,8 @@ class Config:
     hooks: Mapping[str, tuple[HookKind, HookSettings]]
     wordings: Mapping[str, Wording]
     """What messages say, by hook."""
+    owners: Mapping[str, tuple[str, ...]]
+    """Addresses of owners of tokens, and of globs over them, in their order."""
     policies: Policies
     waivers: Sequence[WaiverEntry]
     """Those of files."""
@@ -73,12 +76,13 @@ def load(path: Path) -> Config:
     hooks = _members(file, "hooks", hook_kinds(), problems)
     problems.extend(_loose_ends(file))
     problems.extend(routing_problems(file, hooks, _tables(file, "environments")))
+    owners = read_owners(file, problems)
     policies = read_policies(file, _tables(file, "environments"), problems)
     waivers = read_waivers(file, policies, problems) if policies is not None else ()
     wordings = read_wordings(file, {name: settings for name, (_kind, settings) in hooks.items()}, problems)
     if problems or document is None or policies is None:
         raise ConfigError(*problems)
-    return Config(path, document, sources, hooks, wordings, policies, waivers)
+    return Config(path, document, sources, hooks, wordings, owners, policies, waivers)
 
 
 def _checked(file: Document, problems: list[Problem]) -> AuditorDocument | None:

@@ -17,11 +17,11 @@ Hooks = Mapping[str, tuple[HookKind, HookSettings]]
 """Hooks by name, as the configuration writes them."""
 
 
-def routing_of(document: AuditorDocument, hooks: Hooks) -> Routing:
-    """Return what decides where alerts go."""
+def routing_of(document: AuditorDocument, hooks: Hooks, owners: Mapping[str, tuple[str, ...]]) -> Routing:
+    """Return what decides where alerts go; ``owners`` are the addresses of owners and of globs over them."""
     return Routing(
         [_destination(name, kind, settings) for name, (kind, settings) in hooks.items()],
-        Owners(document.owners),
+        Owners(owners),
         flapping_within=parse_duration(document.alerts.flapping_within),
         keep=parse_duration(document.alerts.keep),
     )

@@ -47,6 +47,7 @@ def test_message_says_what_where_since_when_why_what_to_do_and_how_to_waive() ->
         f"What to do: {exp_01.RULE.remediation}",
         "",
         f"Show: auditor findings show {KEY}",
+        f"Acknowledge: auditor ack {KEY} --note …",
         f"Waive: auditor waive {KEY} --owner … --approver … --reason … --ticket … --until YYYY-MM-DD",
     ]
 

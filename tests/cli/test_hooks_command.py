@@ -1,6 +1,7 @@
 """``auditor hooks``: list, test and preview."""
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ type = "slack"
 url = { env = "CHAT" }
 allow_http = true
 templates = { alert_subject = "subject.j2" }
+digest = { high = "1h", rest = "08:00" }
+quiet = { start = "20:00", end = "07:00" }
+timezone = "Europe/Vienna"
 
 [hooks.on-call]
 type = "pagerduty"
@@ -24,11 +28,15 @@ routing_key = { env = "PAGER" }
 url = "URL"
 allow_http = true
 min_severity = "critical"
+escalation_after = "4h"
 
 [hooks.run]
 type = "command"
 argv = ["true"]
+only = [{ environment = "prod" }]
+exempt = [{ about = "resolved" }]
 """
+LEAVES = "critical now, high 1h, rest 08:00; not 20:00 to 07:00 unless critical (Europe/Vienna)"
 PAGER = "capability000000000000000000000k"
 
 
@@ -46,17 +54,19 @@ def serving(files: Site, answer: Answer, hooks: str = HOOKS) -> Iterator[Receive
 def test_hooks_are_listed(files: Site) -> None:
     with serving(files, answering(200)):
         done = files.run("hooks", "list")
-        assert [line.split() for line in done.out.splitlines()] == [
-            ["Hook", "Type", "From", "severity", "Digests", "Own", "templates"],
-            ["chat", "slack", "low", "yes", "alert_subject"],
-            ["on-call", "pagerduty", "critical", "no"],
-            ["run", "command", "low", "yes"],
+        assert [re.split(r" {2,}", line.strip()) for line in done.out.splitlines()] == [
+            ["Hook", "Type", "From severity", "Conditions", "Leaves", "Own templates"],
+            ["chat", "slack", "low", "none", LEAVES, "alert_subject"],
+            ["on-call", "pagerduty", "critical", "none", "unattended for 4h"],
+            ["run", "command", "low", "2", "at once"],
         ]
         assert files.run("hooks", "list", "--json").json()[0] == {
             "name": "chat",
             "type": "slack",
             "min_severity": "low",
             "takes_digests": True,
+            "conditions": 0,
+            "leaves": LEAVES,
             "templates": {"alert_subject": "subject.j2"},
         }
 

@@ -17,14 +17,15 @@ _OWNERS_KEPT: Final = 4096
 _ANY: Final = frozenset("*?[")
 
 
-def _address(text: str) -> str:
+def checked_address(text: str) -> str:
+    """Return an address, or what stands for the owner's own; raises ``ValueError`` saying why it is none."""
     if text != OWN and not is_address(text):
         raise ValueError(f'must be an address such as team@example.com, or "{OWN}" where owners are addresses')
     return text
 
 
 Addresses = Annotated[
-    tuple[Annotated[str, AfterValidator(_address)], ...],
+    tuple[Annotated[str, AfterValidator(checked_address)], ...],
     BeforeValidator(as_tuple, json_schema_input_type=str | tuple[str, ...]),
     Field(min_length=1),
 ]
