@@ -10,7 +10,8 @@ from typing import Annotated, Final
 from pydantic import AfterValidator
 from yarl import URL
 
-_LONGEST_WAIT_SECONDS: Final = 86_400.0
+LONGEST_WAIT_SECONDS: Final = 86_400.0
+"""However long somebody asked to be left alone."""
 
 
 def is_loopback(host: str | None) -> bool:
@@ -52,12 +53,12 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        return min(float(text), _LONGEST_WAIT_SECONDS)
+        return min(float(text), LONGEST_WAIT_SECONDS)
     try:
         seconds = (parsedate_to_datetime(text) - now).total_seconds()
     except (ValueError, TypeError):
         return None
-    return min(max(0.0, seconds), _LONGEST_WAIT_SECONDS)
+    return min(max(0.0, seconds), LONGEST_WAIT_SECONDS)
 
 
 def name_of(error: Exception) -> str:

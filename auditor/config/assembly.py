@@ -1,6 +1,6 @@
 """Puts the parts together that a configuration describes: clients, hooks, sources, policies; ready to sweep."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from auditor.config.routing import routing_of
 from auditor.config.timetable import slots_of
 from auditor.credentials.reference import Resolver
 from auditor.dynatrace.client import Client
+from auditor.dynatrace.limit import Limit
 from auditor.policy.base import Feeds
 from auditor.policy.engine import Policy
 from auditor.policy.lateness import Deadlines
@@ -97,9 +98,11 @@ async def assembled(
     state: Path,
     clock: Callable[[], datetime],
     environments: Sequence[str],
+    limits: MutableMapping[str, Limit] | None = None,
 ) -> AsyncIterator[Assembly]:
     """Open what sweeping these environments takes, for the length of the block.
 
+    ``limits`` are what was learned of environments so far, by url, and takes in what is learned from now on.
     Resolves secrets but sends nothing to any environment or hook. Raises ``ConfigError`` where a secret cannot be had
     and ``StoreMismatch`` where the database was made under another encryption key.
     """
@@ -108,7 +111,7 @@ async def assembled(
         vault = await open_vault(pool, keyring, clock())
         clients: dict[str, Client] = {}
         for name in environments:
-            clients[name] = await stack.enter_async_context(await client_of(config, name, resolver, clock))
+            clients[name] = await stack.enter_async_context(await client_of(config, name, resolver, clock, limits))
         hooks: dict[str, Hook] = {}
         for name, (hook_kind, hook_settings) in config.hooks.items():
             hook = await hook_kind.open(name, hook_settings, HookSurroundings(resolver, config.wordings[name]))
@@ -129,10 +132,19 @@ async def assembled(
         )
 
 
-async def client_of(config: Config, name: str, resolver: Resolver, clock: Callable[[], datetime]) -> Client:
+async def client_of(
+    config: Config,
+    name: str,
+    resolver: Resolver,
+    clock: Callable[[], datetime],
+    limits: MutableMapping[str, Limit] | None = None,
+) -> Client:
     """Return an environment's client, to be opened; raises ``ConfigError`` where its token cannot be had."""
     settings = config.document.environments[name]
     if settings.ca_file is not None:
         settings = settings.model_copy(update={"ca_file": config.directory / settings.ca_file})
     credential = await resolver.resolve(settings.token, f"environments.{name}.token")
-    return Client(name, settings, credential, clock=clock)
+    client = Client(name, settings, credential, clock=clock, limit=limits.get(settings.url) if limits else None)
+    if limits is not None:
+        limits[settings.url] = client.limit
+    return client

@@ -23,6 +23,7 @@ from auditor.credentials.reference import Resolver
 from auditor.daemon.notify import Notifier
 from auditor.daemon.schedules import Schedules
 from auditor.daemon.worker import Worker
+from auditor.dynatrace.limit import Limit
 from auditor.model.errors import AuditorError, ConfigError, Problem, StoreUnavailable, ungrouped
 from auditor.store.connection import Pool
 from auditor.store.database import translated
@@ -60,6 +61,8 @@ class Service:
         self._notifier = Notifier(environ)
         self._metrics = Metrics()
         self._worker_id = uuid4()
+        self._limits: dict[str, Limit] = {}
+        """What was learned of environments, by url: it outlives a reload and a lost database."""
         self._stopping = asyncio.Event()
         self._reload = asyncio.Event()
         self._pool: Pool | None = None
@@ -141,6 +144,7 @@ class Service:
                     state=self._state,
                     clock=self._clock,
                     environments=list(config.document.environments),
+                    limits=self._limits,
                 )
             )
         return assembly, stack

@@ -108,6 +108,7 @@ class Worker:
     async def use(self, assembly: Assembly, stack: AsyncExitStack) -> None:
         """Put a configuration's parts in force; those before are closed when nothing uses them any more."""
         before, self._parts = self._parts, _Parts(assembly, stack, assembly.due(self.pool))
+        self._metrics.watch({name: client.limit for name, client in assembly.clients.items()})
         document = assembly.config.document
         if self._sweeps is None:
             self._sweeps = asyncio.Semaphore(document.database.sweeps_at_once)

@@ -19,12 +19,14 @@ import msgspec
 import stamina
 import structlog
 from aiohttp.payload import BytesPayload
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 from yarl import URL
 
 from auditor.dynatrace.answer import Api, MalformedAnswer, decode, error_code
 from auditor.dynatrace.deadline import Deadline
-from auditor.dynatrace.pace import Pace
+from auditor.dynatrace.gate import Gate
+from auditor.dynatrace.limit import Limit
+from auditor.dynatrace.pace import Pace, allowance_of
 from auditor.dynatrace.settings import EnvironmentSettings
 from auditor.model.errors import ConfigError, Problem, ReadFailed
 from auditor.model.lookup import Lookup, Outcome
@@ -42,6 +44,7 @@ _OK: Final = int(HTTPStatus.OK)  # for every answer, and comparing an enumeratio
 _FOUND: Final = Outcome.FOUND
 _COMPRESSED: Final = "answer is compressed, which was not asked for"
 _RETRY_AFTER_LIMIT: Final = 60.0
+_REMAINING: Final = istr("X-RateLimit-Remaining")
 _WAIT_INITIAL: Final = 0.25
 _WAIT_MAX: Final = 10.0
 
@@ -64,14 +67,23 @@ class _Passing(Exception):
 class Client:
     """One environment's lookups and reads. Open it with ``async with``; it keeps connections alive until it closes.
 
-    ``clock`` gives the instant that a lookup is dated with.
+    ``clock`` gives the instant that a lookup is dated with; ``limit`` is what was learned of the environment before.
     """
 
     def __init__(
-        self, name: str, settings: EnvironmentSettings, credential: Secret, *, clock: Callable[[], datetime]
+        self,
+        name: str,
+        settings: EnvironmentSettings,
+        credential: Secret,
+        *,
+        clock: Callable[[], datetime],
+        limit: Limit | None = None,
     ) -> None:
         self.name = name
         self.concurrency = settings.concurrency
+        self.limit = limit or Limit(settings.concurrency)
+        self.limit.set_ceiling(settings.concurrency)
+        self._gate = Gate(self.limit)
         self.credential = credential
         self.api = settings.api
         self._attempts = settings.attempts
@@ -129,6 +141,11 @@ class Client:
         if self._session is not None:
             await self._session.close()
         self._deadline.close()
+
+    @property
+    def room(self) -> int:
+        """How many requests could leave at once; what is asked beyond them waits for its turn."""
+        return self._gate.room
 
     async def lookup(self, secret: Secret) -> Lookup:
         """Look one token up and return how that ended, after retries of what may pass.
@@ -208,8 +225,14 @@ class Client:
         Raises ``_Passing`` where there is no whole answer.
         """
         assert self._session is not None, "the client is opened with async with"
-        if self._pace.holds_up or self._closed is not None:
+        gate = self._gate
+        if gate.room and not self._pace.holds_up and self._closed is None:
+            gate.under_way += 1
+        else:
             await self._depart(number)
+        under_way = gate.under_way
+        time = asyncio.get_running_loop().time
+        started = time()
         try:
             with self._deadline:
                 async with self._session.request(
@@ -220,7 +243,9 @@ class Client:
                     allow_redirects=False,
                     proxy=self._proxy,
                 ) as response:
-                    return response, await _read(response, limit)
+                    content = await _read(response, limit)
+            self._learn(response, started, time(), under_way)
+            return response, content
         except aiohttp.ConnectionTimeoutError:
             raise self._passing(Outcome.UNREACHABLE, "timed out while connecting", number) from None
         except TimeoutError:
@@ -240,21 +265,72 @@ class Client:
             raise self._passing(Outcome.UNREACHABLE, "connection closed without an answer", number) from None
         except (aiohttp.ClientError, OSError) as error:
             raise self._passing(Outcome.UNREACHABLE, f"no connection: {name_of(error)}", number) from None
+        finally:
+            gate.leave()
 
     async def _depart(self, number: int) -> None:
-        """Wait until a request may leave; one waits for its place and the others for it, so that few wake up."""
-        if self._seconds_to_wait(number):
+        """Take a place as soon as a request may leave. It is not held while the environment is left alone.
+
+        One waits for that to end and the others for it, so that few wake up.
+        """
+        time = asyncio.get_running_loop().time
+        while True:
+            await self._gate.enter()
+            if self._closed is None and not self._pace.take(time()):
+                return
+            self._gate.leave()
+            self._refuse_while_closed(number)
             async with self._departure:
-                while seconds := self._seconds_to_wait(number):  # noqa: ASYNC110 -- it is time that it waits for
+                while seconds := self._pace.seconds_to_wait(time()):  # noqa: ASYNC110 -- it is time that it waits for
                     await asyncio.sleep(seconds)
 
-    def _seconds_to_wait(self, number: int) -> float:
+    def _refuse_while_closed(self, number: int) -> None:
         if self._closed is not None:
             until, outcome, reason = self._closed
             if self.clock() < until:
                 raise self._passing(outcome, f"not attempted: {reason}", number - 1, None, _RETRY_AFTER_LIMIT + 1)
             self._closed = None
-        return self._pace.take(asyncio.get_running_loop().time())
+
+    def _learn(self, response: aiohttp.ClientResponse, started: float, now: float, under_way: int) -> None:
+        """Take from an answer how many requests may be under way; what failed otherwise tells nothing of it."""
+        status, headers = response.status, response.headers
+        allowance = allowance_of(headers, self.clock()) if _REMAINING in headers else None
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            if allowance is None or allowance.remaining > 0:
+                self._give_way(headers, started, now, under_way)
+        elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.limit.answered(started, now, under_way)
+        self._gate.permitted = self.limit.value
+        if allowance is None:
+            return
+        if allowance.remaining > 0:
+            self._gate.permitted = min(self._gate.permitted, allowance.remaining)
+        elif allowance.reset_seconds:
+            self._leave_alone(allowance.reset_seconds, Outcome.THROTTLED, "the quota is used up")
+
+    def _give_way(self, headers: Mapping[str, str], started: float, now: float, under_way: int) -> None:
+        before = self.limit.value
+        asked_seconds = retry_after_seconds(headers.get("Retry-After"), self.clock())
+        if pause := self.limit.throttled(started, now, under_way, asked_seconds or 0.0):
+            self._pace.pause(now, pause)
+        if self.limit.value <= before // 2:
+            log.warning(
+                "concurrency_cut",
+                environment=self.name,
+                before=before,
+                now=self.limit.value,
+                reason="the environment answers 429 again and again, or after a long wait: it serves less than before",
+            )
+
+    def _leave_alone(self, seconds: float, outcome: Outcome, reason: str) -> str:
+        """Send nothing for so long, which holds for every request; return the reason with what follows from it."""
+        if seconds <= _RETRY_AFTER_LIMIT:
+            self._pace.pause(asyncio.get_running_loop().time(), seconds)
+            return reason
+        until = self.clock() + timedelta(seconds=seconds)
+        reason += f", asks to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
+        self._closed = (until, outcome, reason)
+        return reason
 
     def _judge_failure(
         self, response: aiohttp.ClientResponse, content: bytes | None, number: int, limit: int
@@ -293,13 +369,11 @@ class Client:
         reason = f"HTTP {status}"
         now = self.clock()
         wait_seconds = retry_after_seconds(response.headers.get("Retry-After"), now)
-        # What the environment asked for holds for every lookup, not just for this one.
-        if wait_seconds is not None and wait_seconds > _RETRY_AFTER_LIMIT:
-            until = now + timedelta(seconds=wait_seconds)
-            reason += f", asks to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
-            self._closed = (until, outcome, reason)
-        elif wait_seconds is not None:
-            self._pace.pause(asyncio.get_running_loop().time(), wait_seconds)
+        if wait_seconds is None and status == HTTPStatus.TOO_MANY_REQUESTS:
+            allowance = allowance_of(response.headers, now)
+            wait_seconds = allowance.reset_seconds if allowance and not allowance.remaining else None
+        if wait_seconds is not None:
+            reason = self._leave_alone(wait_seconds, outcome, reason)
         return self._passing(outcome, reason, number, status, wait_seconds)
 
     def _passing(

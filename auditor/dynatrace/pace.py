@@ -1,6 +1,12 @@
 """When the next request may leave: the operator's ceiling, and pauses that the environment asked for. Decides only."""
 
-from typing import Final
+import contextlib
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Final, NamedTuple
+
+from auditor.outbound import LONGEST_WAIT_SECONDS
 
 _SLACK_SECONDS: Final = 0.05
 """A request that leaves late by no more than this, as timers do, does not make the ones after it late."""
@@ -23,11 +29,44 @@ class Pace:
 
     def take(self, now: float) -> float:
         """Take the place of a request that leaves now and return 0, or return after how many seconds to ask again."""
-        if now < self._next:
-            return self._next - now
+        if seconds := self.seconds_to_wait(now):
+            return seconds
         self._next = (self._next if now - self._next <= _SLACK_SECONDS else now) + self._interval
         return 0.0
+
+    def seconds_to_wait(self, now: float) -> float:
+        """Return after how many seconds there is a place; 0 where there is one now."""
+        return max(0.0, self._next - now)
 
     def pause(self, now: float, seconds: float) -> None:
         """Let no request leave before ``seconds`` have passed."""
         self._next = max(self._next, now + seconds)
+
+
+class Allowance(NamedTuple):
+    """What the ``X-RateLimit-*`` headers of an answer leave of a quota."""
+
+    remaining: int
+    """Requests that may still be sent."""
+    reset_seconds: float
+    """Until there are new ones; 0 where that is not said."""
+
+
+def allowance_of(headers: Mapping[str, str], now: datetime) -> Allowance | None:
+    """Read the quota of an answer; None where it has none, as with the environment API since version 1.210.
+
+    Older clusters and the Managed Cluster API send ``X-RateLimit-Remaining``, and in ``X-RateLimit-Reset`` an instant
+    in microseconds since the epoch (the provider's page *Access limit*). It is of their clock, and so is ``Date``;
+    ``now`` stands in where that is missing.
+    """
+    try:
+        remaining = max(0, int(headers["X-RateLimit-Remaining"]))
+    except (KeyError, ValueError):
+        return None
+    try:
+        resets_at = int(headers["X-RateLimit-Reset"]) / 1_000_000
+    except (KeyError, ValueError):
+        return Allowance(remaining, 0.0)
+    with contextlib.suppress(KeyError, ValueError):
+        now = parsedate_to_datetime(headers["Date"])
+    return Allowance(remaining, min(max(0.0, resets_at - now.timestamp()), LONGEST_WAIT_SECONDS))

@@ -44,7 +44,12 @@ class EnvironmentSettings(BaseModel):
     kind: str | None = Field(
         default=None, description="What the environment is for, e.g. production or test; rules can tell them apart"
     )
-    concurrency: int = Field(default=16, ge=1, le=1024, description="Lookups under way at once, at most")
+    concurrency: int = Field(
+        default=64,
+        ge=1,
+        le=1024,
+        description="Ceiling of requests under way at once; how many there are is found by trying",
+    )
     requests_per_second: float | None = Field(
         default=None, gt=0, description="Ceiling of requests a second; none when absent"
     )

@@ -114,6 +114,8 @@ class _Sweep:
         self._is_read_to_the_end = False
         self._asking: set[asyncio.Task[None]] = set()
         """Tasks that wait for a lookup."""
+        self._parked: deque[asyncio.Future[None]] = deque()
+        """Of workers that the environment's limit leaves without a place."""
         self._given_up: set[asyncio.Task[None]] = set()
         """Of these, the ones whose lookup was cancelled and not the task."""
         self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue()
@@ -351,15 +353,9 @@ class _Sweep:
         time = asyncio.get_running_loop().time
         task = asyncio.current_task()
         assert task is not None
-        own = self._subject.client.credential if not self._subject.self_lookup else None
-        while True:
-            if not self._at_hand:
-                if not await self._fetch_batch():
-                    return
-                continue
-            if not self._has_room.is_set():
-                await self._has_room.wait()
-                continue
+        client = self._subject.client
+        own = client.credential if not self._subject.self_lookup else None
+        while await self._may_take_one():
             waiting = self._at_hand.popleft()
             started = time()
             if self._is_suspended:
@@ -372,6 +368,8 @@ class _Sweep:
                     "the auditor's own token; self_lookup = true would look it up, and may move its lastUsedDate"
                 )
             else:
+                if self._parked:
+                    self._unpark(client.room - 1)
                 answer = await self._ask(waiting.secret, task)
                 if answer is None:
                     self._left += 1
@@ -385,6 +383,28 @@ class _Sweep:
             self._progress.done += 1
             if len(self._gathered) >= max(BATCH // 2, 1):
                 await self._hand_over()
+
+    async def _may_take_one(self) -> bool:
+        """Wait until there is a token at hand and a place for its request; False when there is no more."""
+        while True:
+            if not self._at_hand:
+                if not await self._fetch_batch():
+                    self._unpark(len(self._parked))
+                    return False
+            elif not self._has_room.is_set():
+                await self._has_room.wait()
+            elif self._subject.client.room or self._stopped is not None or self._is_suspended:
+                return True
+            else:
+                place = asyncio.get_running_loop().create_future()
+                self._parked.append(place)
+                await place
+
+    def _unpark(self, workers: int) -> None:
+        for _number in range(min(workers, len(self._parked))):
+            place = self._parked.popleft()
+            if not place.done():
+                place.set_result(None)
 
     async def _hand_over(self) -> None:
         """Give what was gathered to the recorder. While this waits every worker does: each would else fill a batch.

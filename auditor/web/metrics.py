@@ -6,6 +6,7 @@ all; counters are of this process.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -19,11 +20,21 @@ from auditor.store.posture import EnvironmentState
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
 
+class Limited(Protocol):
+    """What knows how many requests one environment is given at once."""
+
+    @property
+    def value(self) -> int:
+        """So many now."""
+        ...
+
+
 class Metrics:
     """The counters of one process."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._limits: Mapping[str, Limited] = {}
         self._lookups = Counter(
             "auditor_lookups", "Token lookups by how they ended", ("environment", "outcome"), registry=self._registry
         )
@@ -43,6 +54,10 @@ class Metrics:
             ("hook", "result"),
             registry=self._registry,
         )
+
+    def watch(self, limits: Mapping[str, Limited]) -> None:
+        """Show these environments' limits as they are whenever somebody asks."""
+        self._limits = limits
 
     def looked_up(self, environment: str, outcomes: Mapping[Outcome, int], seconds: Sequence[float]) -> None:
         """Note a batch's lookups."""
@@ -71,6 +86,7 @@ class Metrics:
         """Return everything as text: the counters of this process, and gauges of what the database says."""
         gauges = CollectorRegistry()
         gauges.register(_Snapshot(_gauges(environments, findings, waived)))
+        gauges.register(_Snapshot(_limit_gauges(self._limits)))
         gauges.register(_Snapshot(_delivery_gauges(deliveries, oldest_pending)))
         return generate_latest(self._registry) + generate_latest(gauges)
 
@@ -83,6 +99,17 @@ class _Snapshot:
 
     def collect(self) -> Iterable[Metric]:
         return self._metrics
+
+
+def _limit_gauges(limits: Mapping[str, Limited]) -> Iterable[Metric]:
+    gauge = GaugeMetricFamily(
+        "auditor_environment_concurrency_limit",
+        "Requests that this process gives the environment at once, as it has found by trying",
+        labels=("environment",),
+    )
+    for environment, limit in limits.items():
+        gauge.add_metric((environment,), limit.value)
+    yield gauge
 
 
 def _gauges(

@@ -56,6 +56,7 @@ async def test_service_sweeps_on_schedule_says_how_it_is_and_ends_in_order(
     assert samples["auditor_sweep_tokens", "prod", "found"] == 3
     assert samples["auditor_sweep_coverage_ratio", "prod"] == 1
     assert samples["auditor_sweep_succeeded", "prod"] == 1
+    assert samples["auditor_environment_concurrency_limit", "prod"] == 4
     assert samples["auditor_sweeps_total", "prod", "complete"] >= 2
     assert samples["auditor_lookups_total", "prod", "found"] == 3 * samples["auditor_sweeps_total", "prod", "complete"]
     assert samples["auditor_lookup_seconds_count", "prod"] == samples["auditor_lookups_total", "prod", "found"]

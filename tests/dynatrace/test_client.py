@@ -280,6 +280,51 @@ async def test_environment_that_asks_for_a_long_pause_is_left_alone_for_so_long(
         assert (await client.lookup(TOKEN)).outcome is Outcome.FOUND
 
 
+def quota(remaining: int, seconds: float) -> dict[str, str]:
+    resets_at = NOW + timedelta(seconds=seconds)
+    return {
+        "X_RateLimit_Remaining": str(remaining),
+        "X_RateLimit_Reset": str(int(resets_at.timestamp() * 1_000_000)),
+    }
+
+
+@pytest.mark.parametrize("status", [200, 429])
+async def test_nothing_is_sent_before_a_quota_that_is_used_up_is_reset(status: int) -> None:
+    answer = http(status, json.dumps({"id": PUBLIC_ID}).encode(), **quota(0, 50))
+    async with (
+        answering(answer, FOUND) as server,
+        client_of(server.url, attempts=1) as client,
+        asyncio.TaskGroup() as lookups,
+    ):
+        await client.lookup(TOKEN)
+        second = lookups.create_task(client.lookup(TOKEN))
+        _done, waiting = await asyncio.wait({second}, timeout=0.05)
+        assert (waiting, len(server.requests)) == ({second}, 1)
+        second.cancel()
+
+
+async def test_quota_that_is_reset_much_later_ends_the_lookups_until_then() -> None:
+    clock = SteppedClock(NOW)
+    answer = http(200, json.dumps({"id": PUBLIC_ID}).encode(), **quota(0, 3600))
+    async with answering(answer, FOUND) as server, client_of(server.url, clock=clock) as client:
+        assert (await client.lookup(TOKEN)).outcome is Outcome.FOUND
+        assert await client.lookup(TOKEN) == failed(
+            Outcome.THROTTLED,
+            "not attempted: the quota is used up, asks to be left alone until 2026-11-24 13:00:00 UTC",
+            attempts=0,
+        )
+        clock.advance(timedelta(hours=1))
+        assert (await client.lookup(TOKEN)).outcome is Outcome.FOUND
+
+
+async def test_no_more_are_under_way_than_a_quota_leaves() -> None:
+    answer = http(200, json.dumps({"id": PUBLIC_ID}).encode(), **quota(2, 50))
+    async with answering(answer) as server, client_of(server.url) as client:
+        assert client.room > 2
+        await client.lookup(TOKEN)
+        assert client.room == 2
+
+
 # Connections
 
 
@@ -437,13 +482,39 @@ async def test_many_lookups_share_few_connections() -> None:
     assert (len(server.requests), server.connections) == (150, 4)
 
 
-async def test_environment_at_its_limit_is_asked_again_until_it_answers() -> None:
-    capacity = Capacity(workers=2, queue=2, service_seconds=0.002)
-    async with staged(capacity=capacity, concurrency=8, attempts=20) as stage:
-        lookups = await asyncio.gather(*(stage.lookup() for _number in range(40)))
+async def test_requests_under_way_come_to_what_the_environment_can_take() -> None:
+    capacity = Capacity(workers=8, queue=2, service_seconds=0.004)
+    async with staged(capacity=capacity, attempts=20) as stage:
+        lookups = await asyncio.gather(*(stage.lookup() for _number in range(400)))
         assert stage.environment.answers[429] > 0
+        assert stage.environment.answers[429] < 40
+        assert 6 <= stage.client.limit.value <= 14
     assert {lookup.outcome for lookup in lookups} == {Outcome.FOUND}
     assert max(lookup.attempts for lookup in lookups) > 1
+
+
+async def test_lookup_that_waits_for_its_next_attempt_holds_no_place() -> None:
+    stamina.set_testing(False)
+    async with (
+        answering(http(503, Retry_After="59"), FOUND) as server,
+        client_of(server.url, concurrency=1) as client,
+        asyncio.TaskGroup() as lookups,
+    ):
+        waiting = lookups.create_task(client.lookup(TOKEN))
+        while not server.requests or not client.room:  # noqa: ASYNC110 -- the server only counts
+            await asyncio.sleep(0.001)
+        assert not waiting.done()
+        waiting.cancel()
+
+
+async def test_cut_of_the_limit_to_half_is_logged(debug_log: io.StringIO) -> None:
+    async with answering(http(429)) as server, client_of(server.url, attempts=1) as client:
+        for _number in range(4):
+            await client.lookup(TOKEN)
+    cuts = [json.loads(line) for line in debug_log.getvalue().splitlines() if "concurrency_cut" in line]
+    assert [(cut["environment"], cut["level"], cut["before"], cut["now"]) for cut in cuts] == [
+        ("prod", "warning", 4, 1)
+    ]
 
 
 async def test_ceiling_holds_requests_back() -> None:

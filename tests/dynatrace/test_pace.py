@@ -1,7 +1,11 @@
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.dynatrace.pace import Pace
+from auditor.dynatrace.pace import Allowance, Pace, allowance_of
 
 SECONDS = st.floats(min_value=0, max_value=10, allow_nan=False)
 
@@ -72,3 +76,38 @@ def test_no_more_leave_in_any_time_than_the_ceiling_allows(
     for first in range(len(left)):
         for last in range(first, len(left)):
             assert last - first <= (left[last] - left[first] + 0.05) * rate + 1e-6
+
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def quota(remaining: object, resets_at: datetime | None = None, **others: str) -> dict[str, str]:
+    headers = {"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": str(remaining), **others}
+    if resets_at is not None:
+        headers["X-RateLimit-Reset"] = str(int(resets_at.timestamp() * 1_000_000))
+    return headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowance"),
+    [
+        ({}, None),
+        (quota("many"), None),
+        (quota(7), Allowance(7, 0)),
+        (quota(0, NOW + timedelta(seconds=42)), Allowance(0, 42)),
+        (quota(-3, NOW - timedelta(seconds=42)), Allowance(0, 0)),
+        (quota(0, NOW + timedelta(days=365)), Allowance(0, 86_400)),
+        (quota(0, NOW) | {"X-RateLimit-Reset": "soon"}, Allowance(0, 0)),
+    ],
+)
+def test_quota_is_read_from_the_headers_of_an_older_cluster(
+    headers: dict[str, str], allowance: Allowance | None
+) -> None:
+    assert allowance_of(headers, NOW) == allowance
+
+
+def test_quota_is_reset_by_the_clusters_clock() -> None:
+    theirs = NOW + timedelta(days=1)
+    headers = quota(0, theirs + timedelta(seconds=42), Date=format_datetime(theirs, usegmt=True))
+    assert allowance_of(headers, NOW) == Allowance(0, 42)
+    assert allowance_of({**headers, "Date": "now"}, theirs) == Allowance(0, 42)

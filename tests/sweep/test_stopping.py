@@ -63,7 +63,7 @@ async def test_lookups_that_hang_do_not_hold_up_a_stop(database: Pool, staged: S
             sweeping = tasks.create_task(sweep(database, subject, stopping=stopping))
             injector = stage.api.injector
             assert injector is not None
-            await until(lambda: injector.injected[Fault.LATENCY] == stage.client.concurrency)
+            await until(lambda: injector.injected[Fault.LATENCY] == stage.client.limit.value)
             stopping.set()
         summary = sweeping.result()
     assert (summary.status, summary.enrolled) == (SweepStatus.RUNNING, 0)
