@@ -100,12 +100,8 @@ class Sender:
         hints: Mapping[int, str] | None = None,
         quote: Callable[[Answer], str] = nothing_of,
     ) -> Answer:
-        """POST a body, JSON unless ``headers`` say otherwise; any 2xx means that it was taken.
-
-        Raises ``DeliveryFailed`` otherwise, naming hook, host and status, with what ``hints`` say of a status and what
-        ``quote`` makes of the answer, from which secrets are cut; ``now`` is what its ``Retry-After`` is counted from.
-        """
-        return await self._send("POST", url, body, now, headers, hints or {}, quote, ANSWER_LIMIT)
+        """POST a body, JSON unless ``headers`` say otherwise; as ``send``."""
+        return await self.send("POST", url, body, now, headers=headers, hints=hints, quote=quote)
 
     async def get(
         self,
@@ -117,20 +113,26 @@ class Sender:
         hints: Mapping[int, str] | None = None,
         quote: Callable[[Answer], str] = nothing_of,
     ) -> Answer:
-        """GET what the other side knows, so many bytes at most; raises ``DeliveryFailed`` as ``post`` does."""
-        return await self._send("GET", url, None, now, headers, hints or {}, quote, limit)
+        """GET what the other side knows, so many bytes at most; as ``send``."""
+        return await self.send("GET", url, None, now, headers=headers, hints=hints, quote=quote, limit=limit)
 
-    async def _send(
+    async def send(
         self,
         method: str,
         url: URL,
         body: bytes | None,
         now: datetime,
-        headers: Mapping[str, str] | None,
-        hints: Mapping[int, str],
-        quote: Callable[[Answer], str],
-        limit: int,
+        *,
+        headers: Mapping[str, str] | None = None,
+        hints: Mapping[int, str] | None = None,
+        quote: Callable[[Answer], str] = nothing_of,
+        limit: int = ANSWER_LIMIT,
     ) -> Answer:
+        """Make a request and read so many bytes of its answer; any 2xx means that it was taken.
+
+        Raises ``DeliveryFailed`` otherwise, naming hook, host and status, with what ``hints`` say of a status and what
+        ``quote`` makes of the answer, from which secrets are cut; ``now`` is what its ``Retry-After`` is counted from.
+        """
         try:
             async with self._session.request(
                 method, url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
@@ -154,7 +156,7 @@ class Sender:
         said = shown(quote(answer))
         raise self.failed(
             url,
-            f"HTTP {status}{f': {said}' if said else ''}{hints.get(status, '')}",
+            f"HTTP {status}{f': {said}' if said else ''}{(hints or {}).get(status, '')}",
             retry_after_seconds=retry_after_seconds(response.headers.get("Retry-After"), now),
         )
 

@@ -1,9 +1,9 @@
 """Hook ``opsgenie``: an alert in Opsgenie, or Jira Service Management, for each finding, closed with the finding.
 
-Contract: docs.opsgenie.com, *Alert API*: ``POST /v2/alerts`` creates, and counts up an open alert of the same alias;
-``POST /v2/alerts/{alias}/close?identifierType=alias`` closes. ``message`` has 130 characters at most, ``alias`` and
-``entity`` 512, ``description`` 15,000, ``source`` 100, each of 20 tags 50, and all ``details`` 8,000. The answer is
-202: the request is processed later.
+Contract: docs.opsgenie.com, *Alert API*: ``POST /v2/alerts`` creates, and counts up an open alert of the same alias,
+whose priority ``PUT /v2/alerts/{alias}/priority?identifierType=alias`` alters; ``POST …/close`` closes it. ``message``
+has 130 characters at most, ``alias`` and ``entity`` 512, ``description`` 15,000, ``source`` 100, each of 20 tags 50,
+and all ``details`` 8,000. The answer is 202: the request is processed later.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from pydantic import Field
 from yarl import URL
 
 from auditor.alerts.base import Hook, HookKind, Surroundings
-from auditor.alerts.http import Sender, UrlSettings
+from auditor.alerts.http import Answer, Sender, UrlSettings
 from auditor.alerts.service import ServiceHook, refusal
 from auditor.alerts.standing import ends, key_of
 from auditor.alerts.views import alert_view
@@ -33,6 +33,7 @@ _MESSAGE_LIMIT: Final = 130
 _DESCRIPTION_LIMIT: Final = 15_000
 _DETAIL_LIMIT: Final = 1_000
 _TAG_LIMIT: Final = 50
+_WORSE: Final = "finding.escalated"
 _PRIORITIES: Final = {
     Severity.CRITICAL: "P1",
     Severity.HIGH: "P2",
@@ -70,23 +71,29 @@ class Opsgenie(ServiceHook):
         self._key = key
 
     async def deliver(self, message: Message, now: datetime) -> str:
-        """Create or close the alert of a finding; Opsgenie itself tells a repetition by its alias."""
+        """Create or close the alert of a finding; Opsgenie itself tells a repetition by its alias.
+
+        An alert that is open already keeps the priority that it was created with, unless it is told another.
+        """
         (alert,) = message.alerts
         alias = key_of(alert, _ALIAS_LIMIT).replace("/", ":")  # it becomes a part of a URL's path
-        url, body = self._url, self._creation(message, alert, alias)
         if ends(alert):
-            words = self._wording.words(message)
-            url = URL(f"{url}/{quote(alias, safe='')}/close?identifierType=alias", encoded=True)
-            body = {"source": "auditor", "note": words.subject}
-        answer = await self._sender.post(
-            url,
-            msgspec.json.encode(body),
-            now,
-            headers={"Authorization": f"GenieKey {self._key.reveal()}"},
-            hints=_HINTS,
-            quote=refusal,
-        )
-        return f"{answer}, {'close' if ends(alert) else 'create'}"
+            body = {"source": "auditor", "note": self._wording.words(message).subject}
+            answer = await self._send("POST", self._of(alias, "close"), body, now)
+            return f"{answer}, close"
+        answer = await self._send("POST", self._url, self._creation(message, alert, alias), now)
+        if alert.event == _WORSE:
+            priority = {"priority": _PRIORITIES[alert.severity]}
+            await self._send("PUT", self._of(alias, "priority"), priority, now)
+        return f"{answer}, create"
+
+    def _of(self, alias: str, action: str) -> URL:
+        return URL(f"{self._url}/{quote(alias, safe='')}/{action}?identifierType=alias", encoded=True)
+
+    async def _send(self, method: str, url: URL, body: dict[str, Any], now: datetime) -> Answer:
+        headers = {"Authorization": f"GenieKey {self._key.reveal()}"}
+        encoded = msgspec.json.encode(body)
+        return await self._sender.send(method, url, encoded, now, headers=headers, hints=_HINTS, quote=refusal)
 
     def _creation(self, message: Message, alert: Alert, alias: str) -> dict[str, Any]:
         words = self._wording.words(message)

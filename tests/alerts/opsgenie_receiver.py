@@ -1,7 +1,7 @@
-"""Opsgenie's Alert API, by docs.opsgenie.com: *Create Alert* and *Close Alert*.
+"""Opsgenie's Alert API, by docs.opsgenie.com: *Create Alert*, *Close Alert* and *Update Alert Priority*.
 
-An alias is the key: creating an alert whose alias is open counts it up. Closing one that is not open is taken, too, as
-everything is processed later.
+An alias is the key: creating an alert whose alias is open counts it up, and alters nothing else of it. Closing one
+that is not open is taken, too, as everything is processed later.
 """
 
 from collections import Counter
@@ -26,6 +26,7 @@ _ALERT = closed(
     },
 )
 _CLOSING = closed({}, {"user": text(100), "source": text(100), "note": text(25_000)})
+_PRIORITY = closed({"priority": one_of("P1", "P2", "P3", "P4", "P5")})
 _DETAILS_LIMIT = 8_000
 
 
@@ -36,24 +37,26 @@ class OpsgenieReceiver:
         self.created: list[dict[str, Any]] = []
         self.open: Counter[str] = Counter()
         """How often open alerts were created, by alias."""
+        self.priorities: dict[str, str] = {}
+        """By alias."""
         self.closed: list[str] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Authorization") != "GenieKey capability-of-opsgenie":
             return _said(401, "Could not authenticate")
+        parts = request.raw_path.partition("?")[0].split("/")
+        action = parts[4] if len(parts) == 5 else ""
         try:
-            body = await json_of(request, 1_000_000)
+            body = await json_of(request, 1_000_000, "PUT" if action == "priority" else "POST")
         except ValueError as error:
             return _said(400, str(error))
         if request.path == "/v2/alerts" and not request.query:
             return self._create(body)
-        parts = request.raw_path.partition("?")[0].split("/")
-        if (
-            parts[:3] == ["", "v2", "alerts"]
-            and parts[4:] == ["close"]
-            and request.query == {"identifierType": "alias"}
-        ):
-            return self._close(unquote(parts[3]), body)
+        if parts[:3] == ["", "v2", "alerts"] and request.query == {"identifierType": "alias"}:
+            if action == "close":
+                return self._close(unquote(parts[3]), body)
+            if action == "priority":
+                return self._prioritise(unquote(parts[3]), body)
         return _said(404, "Not found")
 
     def _create(self, body: Any) -> web.StreamResponse:
@@ -66,7 +69,16 @@ class OpsgenieReceiver:
         if wrong is not None:
             return _said(422, "Request body is not processable", {"body": wrong})
         self.created.append(body)
+        if body["alias"] not in self.open:
+            self.priorities[body["alias"]] = body["priority"]
         self.open[body["alias"]] += 1
+        return _said(202, "Request will be processed")
+
+    def _prioritise(self, alias: str, body: Any) -> web.StreamResponse:
+        wrong = wrong_with(body, _PRIORITY)
+        if wrong is not None:
+            return _said(422, "Request body is not processable", {"body": wrong})
+        self.priorities[alias] = body["priority"]
         return _said(202, "Request will be processed")
 
     def _close(self, alias: str, body: Any) -> web.StreamResponse:

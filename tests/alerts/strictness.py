@@ -36,10 +36,10 @@ def wrong_with(value: object, schema: Schema) -> str | None:
     return None if error is None else f"{error.json_path}: {error.message[:200]}"
 
 
-async def json_of(request: web.Request, most_bytes: int) -> Any:
+async def json_of(request: web.Request, most_bytes: int, method: str = "POST") -> Any:
     """Return a request's JSON document; raises ``ValueError`` where it is none, or too long."""
-    if request.method != "POST" or request.content_type != "application/json":
-        raise ValueError("must be a POST of application/json")
+    if request.method != method or request.content_type != "application/json":
+        raise ValueError(f"must be a {method} of application/json")
     body = await request.read()
     if len(body) > most_bytes:
         raise ValueError(f"is {len(body)} bytes long")

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from auditor.alerts.opsgenie import OpsgenieSettings
 from auditor.alerts.samples import sample_alerts
 from auditor.model.errors import DeliveryFailed
+from auditor.model.finding import Severity
 from auditor.model.message import Message
 from auditor.policy.sampling import SAMPLED_AT
 from tests.alerts.receivers import PUBLIC_ID, alert, now, receiving
@@ -25,6 +26,16 @@ async def test_finding_is_one_alert_from_its_opening_to_its_end() -> None:
         assert opsgenie.open == {ALIAS: 2}
         assert await hook.deliver(Message.of_one(SAMPLES["finding.resolved"]), now()) == "HTTP 202, close"
     assert (opsgenie.open, opsgenie.closed) == ({}, [ALIAS])
+
+
+async def test_alert_of_a_finding_that_got_worse_gets_its_priority() -> None:
+    opened = replace(SAMPLES["finding.opened"], severity=Severity.MEDIUM)
+    async with connected("opsgenie") as (hook, opsgenie, _receiver):
+        await hook.deliver(Message.of_one(opened), now())
+        assert list(opsgenie.priorities.values()) == ["P3"]
+        await hook.deliver(Message.of_one(replace(opened, event="finding.escalated", severity=Severity.HIGH)), now())
+        assert list(opsgenie.priorities.values()) == ["P2"]
+    assert list(opsgenie.open.values()) == [2]
 
 
 async def test_alert_says_what_where_and_how_bad() -> None:

@@ -48,7 +48,7 @@ async def test_service_takes_every_alert(name: str) -> None:
         for one in ALERTS.values():
             assert (await hook.deliver(Message.of_one(one), now())).startswith("HTTP 20")
     bodies = [body for _headers, body in receiver.requests if body]  # beside what only asks
-    assert len(bodies) == len(ALERTS)
+    assert len(bodies) == len(ALERTS) + (name == "opsgenie")  # which is told a new priority by itself
     for body in bodies:
         assert TOKEN.encode() not in body
         assert TOKEN.removeprefix(PUBLIC_ID).encode() not in body
@@ -87,9 +87,9 @@ async def test_every_attempt_sends_the_same_body_with_the_message_id(name: str) 
     async with connected(name) as (hook, _service, receiver):
         await hook.deliver(message, NOW)
         await hook.deliver(message, NOW + timedelta(hours=5))
-    first, again = [body for _headers, body in receiver.requests if body]
-    assert first == again
-    assert message.id.encode() in first
+    bodies = [body for _headers, body in receiver.requests if body]
+    assert bodies[: len(bodies) // 2] == bodies[len(bodies) // 2 :]
+    assert message.id.encode() in bodies[0]
 
 
 @every_service

@@ -1,11 +1,12 @@
 """Where alerts go, when, and to whom."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,9 +14,10 @@ from auditor.model.finding import Severity
 from auditor.policy.routing.owners import Addresses, Owners, is_address
 from auditor.policy.routing.route import Matter, Route, Topic
 from auditor.policy.routing.routing import Destination, Routing
-from auditor.policy.routing.windows import DigestSettings, QuietHours, Windows
+from auditor.policy.routing.windows import DigestSettings, QuietHours, Windows, next_close
 
 VIENNA = ZoneInfo("Europe/Vienna")
+UTC_ZONE = ZoneInfo("UTC")
 FRIDAY = datetime(2026, 11, 27, 18, 30, tzinfo=UTC)  # half past seven in Vienna
 
 
@@ -151,6 +153,91 @@ def test_digest_closes_later_and_within_a_few_days_whatever_the_clocks_do(
     due = windows({"low": window}, quiet).due(Severity.LOW, now)
     assert due is not None
     assert now < due <= now + timedelta(days=11)
+
+
+ZONES = st.sampled_from(
+    ["Europe/Vienna", "America/New_York", "Australia/Lord_Howe", "Asia/Beirut", "Asia/Kolkata", "UTC"]
+).map(ZoneInfo)
+"""Whose clocks change by an hour, by half of one, at midnight, and never."""
+INSTANTS = st.integers(0, 16 * 365 * 24 * 60).map(
+    lambda minutes: datetime(2020, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+)
+CLOCKS = st.tuples(st.integers(0, 23), st.integers(0, 59)).map(lambda clock: f"{clock[0]:02}:{clock[1]:02}")
+NEAR_CHANGES = st.sampled_from(
+    [datetime(2026, 3, 27, tzinfo=UTC), datetime(2026, 10, 23, tzinfo=UTC), datetime(2026, 4, 3, tzinfo=UTC)]
+).flatmap(lambda day: st.integers(0, 4 * 24 * 60).map(lambda minutes: day + timedelta(minutes=minutes)))
+
+
+def closes(window: str, now: datetime, zone: ZoneInfo, count: int) -> list[datetime]:
+    following = next_close(window, zone)
+    found = [following(now)]
+    while len(found) < count:
+        found.append(following(found[-1]))
+    return found
+
+
+def shown(instant: datetime, zone: ZoneInfo) -> datetime:
+    """What the clocks of a zone show."""
+    return instant.astimezone(zone).replace(tzinfo=None, fold=0)
+
+
+def is_skipped(wall: datetime, zone: ZoneInfo) -> bool:
+    """Whether the clocks of a zone never show this, for they were put forward."""
+    return shown(wall.replace(tzinfo=zone).astimezone(UTC), zone) != wall
+
+
+@given(st.one_of(INSTANTS, NEAR_CHANGES), CLOCKS, ZONES)
+@example(datetime(2026, 10, 25, 0, 45, tzinfo=UTC), "02:30", VIENNA)  # between the two times that clocks show it
+@example(datetime(2026, 3, 29, 0, 45, tzinfo=UTC), "02:30", VIENNA)  # on the day on which they do not
+def test_daily_digest_closes_once_each_day_when_the_clocks_show_its_time(
+    now: datetime, clock: str, zone: ZoneInfo
+) -> None:
+    found = closes(clock, now, zone, 9)
+    days = [shown(close, zone).date() for close in found]
+    assert days == [days[0] + timedelta(days=number) for number in range(len(days))]
+    assert now < found[0] <= now + timedelta(hours=25, minutes=59)
+    for close, day in zip(found, days, strict=True):
+        wall = datetime.combine(day, time.fromisoformat(clock))
+        late = shown(close, zone) - wall
+        assert late == timedelta() or (is_skipped(wall, zone) and late <= timedelta(hours=1))
+
+
+@given(st.one_of(INSTANTS, NEAR_CHANGES), CLOCKS, ZONES, st.integers(0, 6))
+def test_weekly_digest_closes_on_its_day(now: datetime, clock: str, zone: ZoneInfo, weekday: int) -> None:
+    name = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[weekday]
+    found = [shown(close, zone) for close in closes(f"{name} {clock}", now, zone, 4)]
+    assert {close.weekday() for close in found} == {weekday}
+    assert {(later.date() - close.date()).days for close, later in pairwise(found)} == {7}
+
+
+@given(st.one_of(INSTANTS, NEAR_CHANGES), ZONES, st.sampled_from(["15m", "1h", "6h"]))
+def test_digest_of_a_span_closes_after_it_whatever_the_clocks_do(now: datetime, zone: ZoneInfo, window: str) -> None:
+    span = timedelta(seconds={"15m": 900, "1h": 3_600, "6h": 21_600}[window])
+    found = closes(window, now, zone, 9)
+    assert now < found[0] <= now + span
+    assert {later - close for close, later in pairwise(found)} == {span}
+    assert found == closes(window, now + (found[0] - now) / 2, UTC_ZONE, 9)  # replicas agree, wherever they are
+
+
+def is_quiet(quiet: QuietHours, wall: datetime) -> bool:
+    """By the clocks that people see."""
+    start, end = time.fromisoformat(quiet.start), time.fromisoformat(quiet.end)
+    in_hours = start <= wall.time() < end if start < end else wall.time() >= start or wall.time() < end
+    return in_hours or (quiet.weekends and wall.weekday() >= 5)
+
+
+@given(st.one_of(INSTANTS, NEAR_CHANGES), CLOCKS, CLOCKS, st.booleans(), ZONES)
+def test_quiet_hours_hold_back_until_they_end_and_no_longer(
+    now: datetime, start: str, end: str, weekends: bool, zone: ZoneInfo
+) -> None:
+    assume(start != end)
+    quiet = QuietHours(start=start, end=end, weekends=weekends)
+    until = quiet.over(now, zone)
+    assert (until is not None) == is_quiet(quiet, shown(now, zone))
+    if until is not None:
+        assert not is_quiet(quiet, shown(until, zone))
+        between = [now + (until - now) * part / 50 for part in range(50)]
+        assert all(is_quiet(quiet, shown(instant, zone)) for instant in between)
 
 
 @pytest.mark.parametrize("window", ["0s", "8d", "25:00", "8:00", "monday 08:00", "hourly", ""])
