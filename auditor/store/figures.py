@@ -13,7 +13,7 @@ from auditor.model.waiver import Waiver
 from auditor.policy.document import RuleSettings
 from auditor.policy.lifecycle import LATE
 from auditor.policy.rules import aud_04
-from auditor.policy.scopes import RiskTier
+from auditor.policy.scopes import RiskSettings, RiskTier
 from auditor.store.connection import Connection
 from auditor.store.findings import waiver_in
 from auditor.store.forecast import LIVE
@@ -111,50 +111,45 @@ async def scope_risk(
     """Count live tokens by family of scopes and by the highest tier among the token's scopes of that family.
 
     Families and tiers are what the policy says that was last applied in each environment. A token that holds scopes of
-    several families counts in each.
+    several families counts in each. Reads through a cursor, so the caller holds a transaction open.
     """
-    graded = await risks(connection)
-    held = await connection.fetch(
-        f"""
-        select environment.name, held.scope
-        from token t join environment on environment.id = t.environment_id cross join unnest(t.scopes) as held (scope)
-        where {LIVE.replace("$1", "$2")} and {_HERE} group by 1, 2
-        """,
-        list(environments),
-        now,
-    )
-    known = [(row["name"], row["scope"]) for row in held if row["name"] in graded]
+    graded = {name: _Graded(risk) for name, risk in (await risks(connection)).items()}
     counted: dict[str, dict[RiskTier, int]] = {}
-    for row in await connection.fetch(
+    # Graded here rather than in SQL: the planner cannot know how many scopes an answer holds, and it joins as if few.
+    async for row in connection.cursor(
         f"""
-        with graded as (
-            select environment.id as environment_id, g.scope, g.family, g.rank
-            from unnest($3::text[], $4::text[], $5::text[], $6::int[]) as g (name, scope, family, rank)
-            join environment on environment.name = g.name
-        ), alike as (
-            select row_number() over () as id, t.environment_id, t.scopes, count(*) as tokens
-            from token t join environment on environment.id = t.environment_id
-            where {LIVE.replace("$1", "$2")} and {_HERE} group by t.environment_id, t.scopes
-        ), highest as (
-            select alike.id, alike.tokens, graded.family, max(graded.rank) as rank
-            from alike cross join unnest(alike.scopes) as held (scope)
-            join graded on graded.environment_id = alike.environment_id and graded.scope = held.scope
-            group by 1, 2, 3
-        )
-        select family, rank, sum(tokens)::bigint as tokens from highest group by 1, 2
+        select environment.name, t.scopes, count(*) as tokens
+        from token t join environment on environment.id = t.environment_id
+        where {LIVE.replace("$1", "$2")} and {_HERE} group by environment.id, t.scopes
         """,
         list(environments),
         now,
-        [name for name, _scope in known],
-        [scope for _name, scope in known],
-        [graded[name].family_of(scope) for name, scope in known],
-        [graded[name].tier_of(scope).rank for name, scope in known],
+        prefetch=1000,
     ):
-        counted.setdefault(row["family"], {})[_TIERS[row["rank"]]] = row["tokens"]
+        if row["name"] in graded:
+            for family, tier in graded[row["name"]].highest(row["scopes"]).items():
+                tiers = counted.setdefault(family, {})
+                tiers[tier] = tiers.get(tier, 0) + row["tokens"]
     return counted
 
 
-_TIERS: Final = tuple(sorted(RiskTier, key=lambda tier: tier.rank))
+class _Graded:
+    """What one policy says of scopes, each asked once."""
+
+    def __init__(self, risk: RiskSettings) -> None:
+        self._risk = risk
+        self._known: dict[str, tuple[str, RiskTier]] = {}
+
+    def highest(self, scopes: Sequence[str]) -> Mapping[str, RiskTier]:
+        """Return the highest tier among ``scopes`` by family."""
+        found: dict[str, RiskTier] = {}
+        for scope in scopes:
+            if scope not in self._known:
+                self._known[scope] = (self._risk.family_of(scope), self._risk.tier_of(scope))
+            family, tier = self._known[scope]
+            if family not in found or found[family].rank < tier.rank:
+                found[family] = tier
+        return found
 
 
 class Adherence(msgspec.Struct, frozen=True):
