@@ -263,15 +263,35 @@ class Hanging(Team):
 
 
 async def test_draining_ends_in_time_whatever_hangs_and_leaves_the_rest_for_the_next_run(database: Pool) -> None:
-    hanging, team = Hanging(name="hanging"), Team()
     wanted = alerts(3)
-    await put(database, {"hanging": wanted, "team": wanted})
+    await put(database, {"hanging": wanted})
     async with asyncio.timeout(20):
-        await drain(database, {"hanging": hanging, "team": team}, clock=clock, seconds=0.5)
-    assert await states(database) == {("hanging", DeliveryState.PENDING): 3, ("team", DeliveryState.DELIVERED): 3}
+        await drain(database, {"hanging": Hanging(name="hanging")}, clock=clock, seconds=0.1)
+    assert await states(database) == {("hanging", DeliveryState.PENDING): 3}
     mended = Team(name="hanging")
     await drain(database, {"hanging": mended}, clock=clock, seconds=20)
     assert [taken.id for taken in mended.taken] == [one.id for one in wanted]
+
+
+async def test_hook_that_hangs_holds_up_no_other(database: Pool) -> None:
+    others = asyncio.Event()
+
+    class Last(Team):
+        async def deliver(self, message: Message, now: datetime) -> str:
+            if message.id == wanted[-1].id:
+                others.set()
+            return await super().deliver(message, now)
+
+    class Waiting(Team):
+        async def deliver(self, message: Message, now: datetime) -> str:
+            await others.wait()
+            return await super().deliver(message, now)
+
+    wanted = alerts(3)
+    await put(database, {"hanging": wanted, "team": wanted})
+    async with asyncio.timeout(20):
+        await drain(database, {"hanging": Waiting(name="hanging"), "team": Last()}, clock=clock, seconds=60)
+    assert await states(database) == {("hanging", DeliveryState.DELIVERED): 3, ("team", DeliveryState.DELIVERED): 3}
 
 
 async def test_draining_that_is_cancelled_keeps_the_jobs_of_what_was_under_way(database: Pool) -> None:
