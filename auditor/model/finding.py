@@ -76,7 +76,7 @@ class Resolution(StrEnum):
     """The policy no longer applies the rule to this token."""
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Finding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A violation that lives in the database."""
 
     key: str

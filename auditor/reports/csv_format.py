@@ -81,11 +81,11 @@ _FORMULA: Final = re.compile(r"""(^|;)(?=[\s"'\ufeff\u200b]*[=+\-@\uff1d\uff0b\u
 """Where a spreadsheet may begin to read a formula: at a cell's start, or after a semicolon, which many locales take for
 the border between cells; blanks and quotes before it do not protect. The last four signs are the full-width ones."""
 
-_HARMLESS: Final = re.compile(r"(?:[0-9A-Za-z\[{(_/][ -:<-~]*)?")
-"""What needs no further look: visible ASCII that begins with no sign of a formula and has no semicolon. Token shapes
-are cut off afterwards, from many records at once."""
+_HARMLESS: Final = re.compile(r"(?:[0-9A-Za-z\[{(_/][ -:<-~]*(?:; ?[0-9A-Za-z\[{(_/][ -:<-~]*)*)?")
+"""What needs no further look: visible ASCII in which no sign of a formula comes first or after a semicolon. Shapes of
+tokens are cut off afterwards, from many records at once."""
 
-_PLAIN: Final = re.compile(r"(?:[0-9A-Za-z\[{(_/][ !#-+\--:<-~]*)?")
+_PLAIN: Final = re.compile(r"(?:[0-9A-Za-z\[{(_/][ !#-+\--:<-~]*(?:; ?[0-9A-Za-z\[{(_/][ !#-+\--:<-~]*)*)?")
 """What is harmless and has neither a quote nor a comma, which CSV puts in quotes."""
 
 Cell = str | int | float | datetime | None
@@ -154,7 +154,7 @@ def _record(finding: Finding, title: str | None) -> str:
         "" if finding.resolved_at is None else _instant(finding.resolved_at),
         finding.resolution or "",
         str(finding.reopenings),
-        _field(unredacted(finding.evidence).decode()),
+        _quoted(_safe(unredacted(finding.evidence).decode())),
         _field(finding.key),
         ",,,,," if waiver is None else _waiver(waiver),
     )
@@ -229,10 +229,14 @@ def _safe(text: str) -> str:
 
 
 def _field(text: str) -> str:
-    """Return a safe cell as a line has it, in quotes where it needs them; no safe cell has a line break."""
+    """Return a cell as a line has it."""
     if _PLAIN.fullmatch(text):
         return text
-    text = _safe(text)
+    return _quoted(_safe(text))
+
+
+def _quoted(text: str) -> str:
+    """Return a safe cell in quotes where it needs them; no safe cell has a line break."""
     return '"' + text.replace('"', '""') + '"' if '"' in text or "," in text else text
 
 

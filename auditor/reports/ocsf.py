@@ -6,11 +6,13 @@ Members and their numbers are those of the Open Cybersecurity Schema Framework (
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from auditor.model.finding import Finding, Severity
+from auditor.model.finding import Finding, Resolution, Severity
+from auditor.model.waiver import Waiver
 from auditor.reports.base import Findings, ReportData
 from auditor.reports.json_text import encoded, encoded_lines
 from auditor.reports.rule_views import RuleView, rule_views
@@ -20,6 +22,7 @@ VERSION: Final = "1.5.0"
 _CLASS: Final = 2003
 _CREATE, _UPDATE, _CLOSE = 1, 2, 3
 _ACTIVITIES: Final = {_CREATE: "Create", _UPDATE: "Update", _CLOSE: "Close"}
+_TYPES: Final = {activity: f"Compliance Finding: {name}" for activity, name in _ACTIVITIES.items()}
 _NEW, _SUPPRESSED, _RESOLVED = 1, 3, 4
 _STATUSES: Final = {_NEW: "New", _SUPPRESSED: "Suppressed", _RESOLVED: "Resolved"}
 _PASS, _FAIL = 1, 3
@@ -65,13 +68,25 @@ class _FindingInfo(msgspec.Struct, gc=False, omit_defaults=True):
     analytic: msgspec.Raw
 
 
+class _Data(msgspec.Struct, gc=False):
+    is_stored: bool
+    locations: Sequence[str]
+
+
 class _Resource(msgspec.Struct, gc=False, omit_defaults=True):
     uid: str
     type: str
     namespace: str
-    data: Mapping[str, Any]
+    data: _Data
     name: str | None = None
-    owner: Mapping[str, Any] | None = None
+    owner: msgspec.Raw | None = None
+
+
+class _Unmapped(msgspec.Struct, gc=False):
+    evidence: Mapping[str, Any]
+    resolution: Resolution | None
+    reopenings: int
+    waiver: Waiver | None
 
 
 class _Event(msgspec.Struct, gc=False, omit_defaults=True):
@@ -89,7 +104,7 @@ class _Event(msgspec.Struct, gc=False, omit_defaults=True):
     finding_info: _FindingInfo
     compliance: msgspec.Raw
     resources: tuple[_Resource]
-    unmapped: Mapping[str, Any]
+    unmapped: _Unmapped
     category_uid: int
     category_name: str
     class_uid: int
@@ -131,44 +146,39 @@ def _event(finding: Finding, metadata: msgspec.Raw, rules: dict[str, _Said]) -> 
         said = rules[finding.rule_id] = _Said(_unknown(finding.rule_id))
     activity, status = _standing(finding)
     severity, severity_name = _SEVERITIES[finding.severity]
-    opened_at = _milliseconds(finding.opened_at)
+    opened_at, last_seen_at = _milliseconds(finding.opened_at), _milliseconds(finding.last_seen_at)
     waiver = finding.waiver
-    return _Event(
-        activity_id=activity,
-        activity_name=_ACTIVITIES[activity],
-        type_uid=_CLASS * 100 + activity,
-        type_name=f"Compliance Finding: {_ACTIVITIES[activity]}",
-        severity_id=severity,
-        severity=severity_name,
-        status_id=status,
-        status=_STATUSES[status],
-        time=_milliseconds(finding.resolved_at or finding.last_seen_at),
-        message=finding.message,
-        metadata=metadata,
-        finding_info=_FindingInfo(
+    return _Event(  # by position, which takes half as long
+        activity,
+        _ACTIVITIES[activity],
+        _CLASS * 100 + activity,
+        _TYPES[activity],
+        severity,
+        severity_name,
+        status,
+        _STATUSES[status],
+        last_seen_at if finding.resolved_at is None else _milliseconds(finding.resolved_at),
+        finding.message,
+        metadata,
+        _FindingInfo(
             finding.key,
             said.title,
             finding.message,
             (finding.rule_id,),
             opened_at,
             opened_at,
-            _milliseconds(finding.last_seen_at),
+            last_seen_at,
             said.analytic,
         ),
-        compliance=said.compliance[_PASS if status == _RESOLVED else _FAIL],
-        resources=(_resource(finding),),
-        unmapped={
-            "evidence": finding.evidence,
-            "resolution": finding.resolution,
-            "reopenings": finding.reopenings,
-            "waiver": waiver,
-        },
-        category_uid=2,
-        category_name="Findings",
-        class_uid=_CLASS,
-        class_name="Compliance Finding",
-        remediation=said.remediation,
-        comment=None if waiver is None else f"Waived by {waiver.approver} ({waiver.ticket}): {waiver.reason}",
+        said.compliance[_PASS if status == _RESOLVED else _FAIL],
+        (_resource(finding),),
+        _Unmapped(finding.evidence, finding.resolution, finding.reopenings, waiver),
+        2,
+        "Findings",
+        _CLASS,
+        "Compliance Finding",
+        said.remediation,
+        None if waiver is None else f"Waived by {waiver.approver} ({waiver.ticket}): {waiver.reason}",
     )
 
 
@@ -183,24 +193,19 @@ def _standing(finding: Finding) -> tuple[int, int]:
 
 def _resource(finding: Finding) -> _Resource:
     return _Resource(
-        uid=finding.label,
-        type="Environment" if finding.label == _ENVIRONMENT else "API token",
-        namespace=finding.environment,
-        data={"is_stored": finding.is_stored, "locations": _places(finding)},
-        name=finding.token_name,
-        owner=None
-        if finding.owner is None
-        else {
-            "name": finding.owner,
-            "uid": finding.owner,
-            "type_id": 0,
-            "account": {"name": finding.environment, "uid": finding.environment, "type_id": 99, "type": "Other"},
-        },
+        finding.label,
+        "Environment" if finding.label == _ENVIRONMENT else "API token",
+        finding.environment,
+        _Data(finding.is_stored, [f"{location.source}: {location.place}" for location in finding.locations]),
+        finding.token_name,
+        None if finding.owner is None else _owner(finding.owner, finding.environment),
     )
 
 
-def _places(finding: Finding) -> Sequence[str]:
-    return [f"{location.source}: {location.place}" for location in finding.locations]
+@lru_cache(maxsize=1024)
+def _owner(owner: str, environment: str) -> msgspec.Raw:
+    account = {"name": environment, "uid": environment, "type_id": 99, "type": "Other"}
+    return _raw({"name": owner, "uid": owner, "type_id": 0, "account": account})
 
 
 def _unknown(rule_id: str) -> RuleView:

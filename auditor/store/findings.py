@@ -246,10 +246,12 @@ left join token t on t.id = f.token_id
 left join lookup l on l.token_id = f.token_id
 """
 _IN_ORDER: Final = """
-    case when f.status = 'resolved' then 10 when f.waiver is not null then 5 else 0 end
-    + case f.severity when 'critical' then 0 when 'high' then 1 when 'medium' then 2 when 'low' then 3 else 4 end
+    (case when f.status = 'resolved' then 10 when f.waiver is not null then 5 else 0 end
+    + case f.severity when 'critical' then 0 when 'high' then 1 when 'medium' then 2 when 'low' then 3 else 4 end)
+    * 1e11::float8 + date_part('epoch', f.opened_at)
 """
-"""Open, waived, resolved, and each worst first, as one number: sorting by the texts takes twice as long."""
+"""Open, waived, resolved, each worst first, and then the oldest first, to a quarter of a millisecond: as one number,
+since sorting by several columns takes twice as long."""
 _WORST_FIRST: Final = "array_position(array['critical', 'high', 'medium', 'low', 'info'], f.severity)"
 
 
@@ -267,7 +269,7 @@ async def read(connection: Connection, wanted: Filter, *, batch: int = 1000) -> 
             and f.severity = any ($4::text[])
             and ($5::boolean is null or (f.waiver is not null) = $5)
             and (cardinality($6::text[]) = 0 or lower({_OWNER}) = any (select lower(o) from unnest($6) as o))
-        order by {_IN_ORDER}, f.opened_at, f.id
+        order by {_IN_ORDER}, f.id
         """,
         wanted.resolved_since,
         list(wanted.environments),

@@ -573,7 +573,7 @@ def metadata_of(row: Row) -> TokenMetadata:
 
 def locations_of(places: Sequence[str]) -> tuple[Location, ...]:
     """Return the places of a row as locations."""
-    return tuple(Location(*place.split(_UNIT, 1)) for place in places)
+    return tuple([Location(*place.split(_UNIT, 1)) for place in places])
 
 
 def _places(entry: Enrolment) -> list[str]:
