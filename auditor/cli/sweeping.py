@@ -19,6 +19,7 @@ from auditor.model.sweep import SweepStatus, SweepSummary
 from auditor.store import findings
 from auditor.store.connection import Pool
 from auditor.store.database import translated
+from auditor.sweep.side_by_side import SideBySide
 from auditor.sweep.subject import Progress
 from auditor.sweep.sweeper import sweep as sweep_environment
 
@@ -138,15 +139,20 @@ async def _sweep_each(pool: Pool, assembly: Assembly, names: Sequence[str], stop
     """Sweep environments side by side; one that another process is sweeping is passed over, and says so."""
     progress = {name: Progress(name) for name in names}
     summaries: list[SweepSummary] = []
-    at_once = asyncio.Semaphore(assembly.config.document.database.sweeps_at_once)
+    document = assembly.config.document
+    side_by_side = SideBySide(pool, connections=document.database.connections, at_once=document.sweeps.at_once)
 
     async def one(name: str) -> None:
-        async with at_once:
+        async with side_by_side.turns:
             if stop.asked.is_set():
                 return
             subject = await asyncio.to_thread(assembly.subject, name)
             try:
-                summaries.append(await sweep_environment(pool, subject, progress=progress[name], stopping=stop.asked))
+                summaries.append(
+                    await sweep_environment(
+                        pool, subject, side_by_side=side_by_side, progress=progress[name], stopping=stop.asked
+                    )
+                )
             except SweepUnderWay as error:
                 console(errors=True).print(text(f"auditor: {error}"))
 

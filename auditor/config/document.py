@@ -88,13 +88,9 @@ class DatabaseSettings(_Table):
         | None
     ) = None
     """PostgreSQL 14 or newer, as a URL without a password, or as a reference to a secret that holds the whole URL."""
-    connections: int = Field(default=10, ge=6, le=100)
-    """Connections that one process opens at most; each sweep under way needs two, everything else four."""
-
-    @property
-    def sweeps_at_once(self) -> int:
-        """How many environments one process sweeps side by side, as its connections allow."""
-        return (self.connections - 4) // 2
+    connections: int = Field(default=16, ge=8, le=100)
+    """Connections that one process opens at most. A sweep takes one for each batch and two at its end, in turn with
+    others, however many sweeps there are; everything else needs six."""
 
 
 class EncryptionSettings(_Table):
@@ -107,6 +103,14 @@ class EncryptionSettings(_Table):
     """The key that encrypts."""
     previous_keys: tuple[SecretReference, ...] = ()
     """Keys that still open what was encrypted before; drop them after ``auditor tokens rotate-key``."""
+
+
+class SweepSettings(_Table):
+    """The ``[sweeps]`` table."""
+
+    at_once: int = Field(default=32, ge=1, le=1000)
+    """Environments that one process sweeps side by side, at most. One that is slow to answer costs the others nothing
+    but its place; a few MiB of memory each."""
 
 
 class EvidenceSettings(_Table):
@@ -230,6 +234,8 @@ class AuditorDocument(_Table):
     """One table a source, by name; ``type`` says of which kind."""
     policy: PolicySettings = PolicySettings()
     """Which rules apply to which tokens."""
+    sweeps: SweepSettings = SweepSettings()
+    """How sweeps share a process."""
     schedules: dict[Name, ScheduleSettings] = {}
     """When ``auditor run`` sweeps; one table a schedule, by name."""
     hooks: dict[Name, dict[str, Any]] = {}

@@ -33,7 +33,7 @@ from auditor.web.metrics import Metrics
 _BACKOFF_FIRST: Final = 1.0
 _BACKOFF_LONGEST: Final = 60.0
 _STATUS_SECONDS: Final = 15.0
-_RESTART_ONLY: Final = ("database", "encryption", "web")
+_RESTART_ONLY: Final = ("database", "encryption", "sweeps", "web")
 
 log = structlog.get_logger(__name__)
 

@@ -28,6 +28,7 @@ from auditor.store.connection import Pool
 from auditor.store.database import translated, until_lost
 from auditor.store.queue import CHANNEL, enqueue, queue_of, release
 from auditor.sweep.due import Due
+from auditor.sweep.side_by_side import SideBySide
 from auditor.sweep.sweeper import sweep
 from auditor.web.metrics import Metrics
 
@@ -88,7 +89,7 @@ class Worker:
         self._deliveries = Deliveries(pool, clock=clock, telemetry=metrics)
         self._refresher = Refresher(pool, clock)
         self._parts: _Parts | None = None
-        self._sweeps: asyncio.Semaphore | None = None
+        self._side_by_side: SideBySide | None = None
         self._is_lost = False
 
     async def __aenter__(self) -> Self:
@@ -110,8 +111,10 @@ class Worker:
         before, self._parts = self._parts, _Parts(assembly, stack, assembly.due(self.pool))
         self._metrics.watch({name: client.limit for name, client in assembly.clients.items()})
         document = assembly.config.document
-        if self._sweeps is None:
-            self._sweeps = asyncio.Semaphore(document.database.sweeps_at_once)
+        if self._side_by_side is None:
+            self._side_by_side = SideBySide(
+                self.pool, connections=document.database.connections, at_once=document.sweeps.at_once
+            )
         for name in document.environments:
             if _entrypoint_of(name) not in self._queue.entrypoint_registry:
                 self._queue.entrypoint(_entrypoint_of(name), concurrency_limit=1, on_failure="hold")(self._sweep)
@@ -217,8 +220,9 @@ class Worker:
     async def _sweep(self, job: Job) -> None:
         """Run one queued sweep; one that is cut short by a stop, or by the database, is left to whoever comes next."""
         name = msgspec.json.decode(job.payload or b"", type=SweepJob).environment
-        assert self._sweeps is not None
-        async with self._sweeps, self._in_use() as assembly:
+        side_by_side = self._side_by_side
+        assert side_by_side is not None
+        async with side_by_side.turns, self._in_use() as assembly:
             if name not in assembly.clients:
                 log.warning("sweep_dropped", environment=name, reason="the environment is not configured any more")
                 return
@@ -227,7 +231,13 @@ class Worker:
             subject = await asyncio.to_thread(assembly.subject, name)
             self.sweeping.add(name)
             try:
-                summary = await sweep(self.pool, subject, telemetry=self._metrics, stopping=self._stopping)
+                summary = await sweep(
+                    self.pool,
+                    subject,
+                    side_by_side=side_by_side,
+                    telemetry=self._metrics,
+                    stopping=self._stopping,
+                )
             except SweepUnderWay as error:
                 log.warning("sweep_skipped", environment=name, reason=str(error))
                 return

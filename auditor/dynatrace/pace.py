@@ -24,14 +24,17 @@ class Pace:
 
     @property
     def holds_up(self) -> bool:
-        """Whether ``take`` must be asked: there is a ceiling, or there was a pause."""
+        """Whether ``take`` must be asked: there is a ceiling, or a pause whose end nobody has met yet."""
         return self._interval > 0 or self._next > float("-inf")
 
     def take(self, now: float) -> float:
         """Take the place of a request that leaves now and return 0, or return after how many seconds to ask again."""
         if seconds := self.seconds_to_wait(now):
             return seconds
-        self._next = (self._next if now - self._next <= _SLACK_SECONDS else now) + self._interval
+        if self._interval:
+            self._next = (self._next if now - self._next <= _SLACK_SECONDS else now) + self._interval
+        else:
+            self._next = float("-inf")
         return 0.0
 
     def seconds_to_wait(self, now: float) -> float:

@@ -1,17 +1,15 @@
 """Sweeps: one owner an environment, and an account that adds up."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from auditor.model.errors import SweepUnderWay
 from auditor.model.lookup import Outcome
 from auditor.model.sweep import RuleStanding, SweepStatus, SweepSummary
 from auditor.store.chain import linked
-from auditor.store.connection import Connection, Pool, Row
+from auditor.store.connection import Connection, Row
 from auditor.store.rows import as_json
 
 INTERRUPTED: Final = "the sweep's process ended before it"
@@ -20,8 +18,6 @@ RESUMABLE: Final = timedelta(hours=6)
 """So long after its last batch a sweep that was cut short can go on."""
 _LONGEST: Final = timedelta(hours=24)
 """So long after its beginning, too: what one account says is of about one time."""
-
-_LOCK_CLASS: Final = 0x7377_6565  # "swee" in ASCII: sweeps among advisory locks of two keys
 
 
 async def environment_id(connection: Connection, name: str, url: str) -> int:
@@ -66,19 +62,6 @@ async def first_started_at(connection: Connection, environment: int) -> datetime
         "select min(started_at) from sweep where environment_id = $1", environment
     )
     return at
-
-
-@asynccontextmanager
-async def owned(pool: Pool, name: str, environment: int) -> AsyncIterator[Connection]:
-    """Own an environment for the length of the block, on a connection that must stay open as long.
-
-    Raises ``SweepUnderWay`` where another process owns it. The lock ends with its connection, so a process that was
-    killed owns nothing.
-    """
-    async with pool.acquire() as connection:  # which gives up its locks when it goes back
-        if not await connection.fetchval("select pg_try_advisory_lock($1, $2)", _LOCK_CLASS, environment):
-            raise SweepUnderWay(f'environment "{name}" is being swept by another process; wait for that sweep to end')
-        yield connection
 
 
 async def resume(

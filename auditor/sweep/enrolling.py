@@ -17,7 +17,7 @@ from auditor.policy.urgency import Choice, Urgency, urgency
 from auditor.sources.base import Source
 from auditor.store import choosing, tokens
 from auditor.store.choosing import Left
-from auditor.store.connection import Connection
+from auditor.store.connection import Pool
 from auditor.store.tokens import Enrolment, KnownToken
 from auditor.sweep.subject import Progress, Subject
 
@@ -43,7 +43,7 @@ class Enroller:
 
     def __init__(
         self,
-        connection: Connection,
+        pool: Pool,
         subject: Subject,
         *,
         environment: int,
@@ -55,7 +55,7 @@ class Enroller:
         """Sources that were not read to their end, with the reason."""
         self.left: Left | None = None
         """What was not looked up, under a budget; None without one, or where the reading was ended early."""
-        self._connection = connection
+        self._pool = pool
         self._subject = subject
         self._environment = environment
         self._sweep = sweep
@@ -82,7 +82,8 @@ class Enroller:
                     await self._read(self._meet)
                     await self._choose(budget)
                     await self._read(self._take)
-                    self.left = await choosing.count_left(self._connection, self._sweep, self._environment)
+                    async with self._pool.acquire() as connection:
+                        self.left = await choosing.count_left(connection, self._sweep, self._environment)
         except TimeoutError:
             if not reading.expired():
                 raise
@@ -136,13 +137,14 @@ class Enroller:
 
     async def _enrol(self, enrolments: Enrolments) -> None:
         """Enrol a batch, and give on what of it is met for the first time."""
-        enrolled = await tokens.enrol(
-            self._connection,
-            self._sweep,
-            self._environment,
-            [enrolment for _secret, enrolment in enrolments.values()],
-            self._subject.clock(),
-        )
+        async with self._pool.acquire() as connection:
+            enrolled = await tokens.enrol(
+                connection,
+                self._sweep,
+                self._environment,
+                [enrolment for _secret, enrolment in enrolments.values()],
+                self._subject.clock(),
+            )
         self._progress.enrolled += len(enrolled)
         fresh = [
             Waiting(enrolments[enrolment.fingerprint][0], enrolment, known)
@@ -169,14 +171,15 @@ class Enroller:
 
     async def _meet(self, enrolments: Enrolments) -> None:
         batch = [enrolment for _secret, enrolment in enrolments.values()]
-        await tokens.meet(self._connection, self._sweep, batch)
+        async with self._pool.acquire() as connection:
+            await tokens.meet(connection, self._sweep, batch)
 
     async def _choose(self, budget: int) -> None:
-        done = await choosing.pass_over_done(self._connection, self._sweep, self._environment)
         choice = Choice(budget)
         risk, now = self._subject.policy.document.risk, self._subject.clock()
-        async with self._connection.transaction():
-            async for one in choosing.candidates(self._connection, self._sweep, self._environment):
+        async with self._pool.acquire() as connection, connection.transaction():
+            done = await choosing.pass_over_done(connection, self._sweep, self._environment)
+            async for one in choosing.candidates(connection, self._sweep, self._environment):
                 choice.offer(
                     one.fingerprint,
                     urgency(
@@ -188,12 +191,13 @@ class Enroller:
                     ),
                 )
             chosen = choice.chosen()
-            await choosing.choose(self._connection, self._sweep, list(chosen))
+            await choosing.choose(connection, self._sweep, list(chosen))
         self._progress.enrolled = done + len(chosen)
         self._progress.done = done
 
     async def _take(self, enrolments: Enrolments) -> None:
         """Give on what of a batch was chosen and not met before in this second reading."""
-        taken = await choosing.take(self._connection, self._sweep, list(enrolments))
-        known = await tokens.known_of(self._connection, self._environment, taken, self._subject.clock())
+        async with self._pool.acquire() as connection:
+            taken = await choosing.take(connection, self._sweep, list(enrolments))
+            known = await tokens.known_of(connection, self._environment, taken, self._subject.clock())
         await self._give_on([Waiting(*enrolments[fingerprint], known.get(fingerprint)) for fingerprint in taken])

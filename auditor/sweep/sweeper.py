@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from auditor.model.errors import StoreUnavailable, ungrouped
+from auditor.model.errors import ungrouped
 from auditor.model.lookup import Lookup, Outcome
 from auditor.model.secret import Secret
 from auditor.model.sweep import RuleStanding, SweepStatus, SweepSummary
@@ -22,11 +22,13 @@ from auditor.policy.waivers import Waivers
 from auditor.store import sweeps, tokens
 from auditor.store.chain import heads, linked
 from auditor.store.connection import Connection, Pool
-from auditor.store.database import translated, until_lost
+from auditor.store.database import translated
+from auditor.store.ownership import guard
 from auditor.store.sweeps import RESUMABLE
 from auditor.sweep import closing, fleet, introducing, waiving
 from auditor.sweep.enrolling import Enroller, Waiting
 from auditor.sweep.recorder import Looked, Recorder
+from auditor.sweep.side_by_side import SideBySide
 from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
 from auditor.sweep.telling import Teller
 
@@ -36,6 +38,8 @@ in one transaction while the other half is gathered."""
 
 _UNREACHABLE_RUNNING: Final = 50
 """After so many lookups running that found nobody there, the environment is taken to be away."""
+_UNREACHABLE_SECONDS: Final = 300.0
+"""So it is after so long in which lookups found nobody: few are under way at once, and each may wait for long."""
 
 _ASKED_TO_STOP: Final = "auditor was asked to stop"
 _PATIENCE_SECONDS: Final = 2.0
@@ -48,6 +52,7 @@ async def sweep(
     pool: Pool,
     subject: Subject,
     *,
+    side_by_side: SideBySide | None = None,
     progress: Progress | None = None,
     telemetry: Telemetry | None = None,
     stopping: asyncio.Event | None = None,
@@ -57,12 +62,14 @@ async def sweep(
     A sweep that was cut short goes on where it was, if it is soon enough and nothing that it began with has changed
     (``sweeps.resume``). When ``stopping`` is set, no further token is read or looked up, what is under way is recorded,
     and the sweep is left as running. Raises ``SweepUnderWay`` where another process sweeps this environment and
-    ``StoreUnavailable`` where the database goes away; what was recorded until then stays.
+    ``StoreUnavailable`` where the database goes away; what was recorded until then stays. ``side_by_side`` is what
+    sweeps of this process share that run at the same time.
     """
-    async with _owned(pool, subject) as (connection, environment):
+    shared = side_by_side or SideBySide(pool)
+    async with _owned(shared, subject) as (owner, environment):
         run = _Sweep(
-            connection,
-            pool,
+            owner,
+            shared,
             subject,
             environment,
             progress or Progress(subject.name),
@@ -73,12 +80,12 @@ async def sweep(
 
 
 @asynccontextmanager
-async def _owned(pool: Pool, subject: Subject) -> AsyncIterator[tuple[Connection, int]]:
+async def _owned(shared: SideBySide, subject: Subject) -> AsyncIterator[tuple[Connection, int]]:
     with translated():
-        async with pool.acquire() as connection:
+        async with shared.pool.acquire() as connection:
             environment = await sweeps.environment_id(connection, subject.name, subject.url)
-        async with sweeps.owned(pool, subject.name, environment) as connection:
-            yield connection, environment
+        async with shared.ownership.of(subject.name, environment) as owner:
+            yield owner, environment
 
 
 class _Sweep:
@@ -87,7 +94,7 @@ class _Sweep:
     def __init__(
         self,
         owner: Connection,
-        pool: Pool,
+        shared: SideBySide,
         subject: Subject,
         environment: int,
         progress: Progress,
@@ -95,7 +102,8 @@ class _Sweep:
         stopping: asyncio.Event,
     ) -> None:
         self._owner = owner
-        self._pool = pool
+        self._pool = shared.pool
+        self._ending = shared.ending
         self._subject = subject
         self._environment = environment
         self._progress = progress
@@ -108,6 +116,7 @@ class _Sweep:
         self._left = 0
         """Tokens met whose lookups were not made, or were given up, since."""
         self._unreachable_running = 0
+        self._unreachable_since = 0.0
         self._waiting: asyncio.Queue[list[Waiting] | None] = asyncio.Queue(maxsize=2)
         self._at_hand: deque[Waiting] = deque()
         self._next_batch = asyncio.Lock()
@@ -126,20 +135,21 @@ class _Sweep:
     async def run(self) -> SweepSummary:
         """Run the stages to their end and close the account."""
         subject = self._subject
-        before = await sweeps.latest(self._owner, subject.name)
-        if before is not None and before.finished_at is not None:
-            self._progress.expected = before.enrolled
-        account = await self._begin()
+        async with self._pool.acquire() as connection:
+            before = await sweeps.latest(connection, subject.name)
+            if before is not None and before.finished_at is not None:
+                self._progress.expected = before.enrolled
+            account = await self._begin(connection)
+            waivers = await waiving.load(connection, subject)
+            self._is_first = not await sweeps.is_introduced(connection, self._environment)
         if subject.self_lookup:
             log.warning("self_lookup_enabled", environment=subject.name, effect="may move the token's lastUsedDate")
-        waivers = await waiving.load(self._owner, subject)
-        self._is_first = not await sweeps.is_introduced(self._owner, self._environment)
         teller = Teller(subject, waivers, is_first=self._is_first)
         recorder = Recorder(subject, self._environment, self._sweep, teller)
         if account is not None:
             recorder.go_on(account)
         self._enroller = Enroller(
-            self._owner,
+            self._pool,
             subject,
             environment=self._environment,
             sweep=self._sweep,
@@ -154,20 +164,19 @@ class _Sweep:
                 watch = stages.create_task(self._watch())
                 stages.create_task(self._enroller.run(budget))
                 stages.create_task(self._look_up_all())
-                guard = stages.create_task(self._guard())
+                loss = stages.create_task(guard(self._owner, subject.name))
                 await self._record(recorder)
                 watch.cancel()
-                guard.cancel()
-        if self._is_suspended:
-            return await self._suspend()
-        return await self._close(recorder, teller, waivers)
+                summary = await (self._suspend() if self._is_suspended else self._end(recorder, teller, waivers))
+                loss.cancel()
+        return summary
 
-    async def _begin(self) -> SweepSummary | None:
+    async def _begin(self, connection: Connection) -> SweepSummary | None:
         """Take up the sweep that was cut short and return its account so far; begin one, and None, where none was."""
         subject, now = self._subject, self._subject.clock()
         rules = {**subject.policy.standings, **fleet.unjudged(subject.policy), **closing.unjudged(subject.policy)}
         account = await sweeps.resume(
-            self._owner,
+            connection,
             self._environment,
             now=now,
             policy_digest=subject.policy.digest,
@@ -178,7 +187,7 @@ class _Sweep:
             account.id
             if account is not None
             else await sweeps.begin(
-                self._owner,
+                connection,
                 self._environment,
                 now=now,
                 policy_digest=subject.policy.digest,
@@ -196,7 +205,8 @@ class _Sweep:
 
     async def _suspend(self) -> SweepSummary:
         """Leave what was not looked up to the process that takes this sweep up."""
-        summary = await sweeps.suspend(self._owner, self._sweep)
+        async with self._pool.acquire() as connection:
+            summary = await sweeps.suspend(connection, self._sweep)
         log.warning(
             "sweep_suspended",
             environment=summary.environment,
@@ -209,13 +219,19 @@ class _Sweep:
         )
         return summary
 
-    async def _close(self, recorder: Recorder, teller: Teller, waivers: Waivers) -> SweepSummary:
+    async def _end(self, recorder: Recorder, teller: Teller, waivers: Waivers) -> SweepSummary:
+        async with self._ending, self._pool.acquire() as connection, self._pool.acquire() as writing:
+            return await self._close(connection, writing, recorder, teller, waivers)
+
+    async def _close(
+        self, connection: Connection, writing: Connection, recorder: Recorder, teller: Teller, waivers: Waivers
+    ) -> SweepSummary:
         now = self._subject.clock()
-        async with self._owner.transaction():
+        async with connection.transaction():
             removed = await tokens.settle_places(
-                self._owner, self._sweep, self._environment, unread_sources=list(self._enroller.problems), now=now
+                connection, self._sweep, self._environment, unread_sources=list(self._enroller.problems), now=now
             )
-        so_far = await sweeps.latest(self._owner, self._subject.name)
+        so_far = await sweeps.latest(connection, self._subject.name)
         assert so_far is not None
         left = self._left_by_budget()
         so_far = msgspec.structs.replace(
@@ -226,11 +242,14 @@ class _Sweep:
             source_problems=dict(self._enroller.problems),
         )
         so_far = msgspec.structs.replace(so_far, status=self._status(so_far))
-        standings = {**await self._compare(teller, now), **await self._judge_audit(teller, so_far, now)}
-        await waiving.settle(self._owner, teller, waivers, environment=self._environment, sweep=self._sweep, now=now)
-        sights = await waiving.review(self._owner, self._subject, waivers, environment=self._environment, now=now)
+        standings = {
+            **await self._compare(connection, writing, teller, now),
+            **await self._judge_audit(connection, teller, so_far, now),
+        }
+        await waiving.settle(connection, teller, waivers, environment=self._environment, sweep=self._sweep, now=now)
+        sights = await waiving.review(connection, self._subject, waivers, environment=self._environment, now=now)
         await waiving.judge(
-            self._owner,
+            connection,
             self._subject,
             teller,
             waivers,
@@ -239,9 +258,9 @@ class _Sweep:
             sweep=self._sweep,
             now=now,
         )
-        async with linked(self._owner, self._environment, now):
+        async with linked(connection, self._environment, now):
             summary = await sweeps.finish(
-                self._owner,
+                connection,
                 self._sweep,
                 status=so_far.status,
                 source_problems=self._enroller.problems,
@@ -249,12 +268,12 @@ class _Sweep:
                 standings=standings,
                 now=now,
             )
-            await recorder.announce_end(self._owner, summary, self._stopped)
+            await recorder.announce_end(connection, summary, self._stopped)
             if self._is_first:
                 await introducing.introduce(
-                    self._owner, self._subject, environment=self._environment, summary=summary, now=now
+                    connection, self._subject, environment=self._environment, summary=summary, now=now
                 )
-        (head,) = await heads(self._owner, [self._subject.name])
+        (head,) = await heads(connection, [self._subject.name])
         recorder.tell_none_found()
         recorder.tell_undecided()
         recorder.tell_unknown_scopes()
@@ -290,7 +309,9 @@ class _Sweep:
         }
         return {reason: number for reason, number in reasons.items() if number}
 
-    async def _compare(self, teller: Teller, now: datetime) -> Mapping[str, RuleStanding]:
+    async def _compare(
+        self, connection: Connection, writing: Connection, teller: Teller, now: datetime
+    ) -> Mapping[str, RuleStanding]:
         """Judge the tokens beside one another, now that every one of them was looked at."""
         setting = fleet.Setting(
             environment=self._environment,
@@ -300,13 +321,14 @@ class _Sweep:
             unread_sources=list(self._enroller.problems),
             unmet=self._enroller.left.unmet if self._enroller.left else 0,
         )
-        async with self._pool.acquire() as writing:
-            return await fleet.judge(self._owner, writing, self._subject, teller, setting)
+        return await fleet.judge(connection, writing, self._subject, teller, setting)
 
-    async def _judge_audit(self, teller: Teller, summary: SweepSummary, now: datetime) -> Mapping[str, RuleStanding]:
+    async def _judge_audit(
+        self, connection: Connection, teller: Teller, summary: SweepSummary, now: datetime
+    ) -> Mapping[str, RuleStanding]:
         """Judge what the environment lists, the audit itself, and what is late, now that everything else is told."""
         return await closing.judge(
-            self._owner,
+            connection,
             self._subject,
             teller,
             environment=self._environment,
@@ -334,11 +356,6 @@ class _Sweep:
         for task in self._asking:
             self._given_up.add(task)
             task.cancel()
-
-    async def _guard(self) -> None:
-        """End the sweep when its connection ends, and its lock with it: another process may be sweeping by now."""
-        await until_lost(self._owner)
-        raise StoreUnavailable(f'the connection that owns environment "{self._subject.name}" was lost')
 
     async def _look_up_all(self) -> None:
         async with asyncio.TaskGroup() as workers:
@@ -445,8 +462,12 @@ class _Sweep:
         if lookup.outcome is Outcome.REFUSED:
             self._stop(f"the auditor's own token was refused: {lookup.reason}")
         elif lookup.outcome is Outcome.UNREACHABLE:
+            now = asyncio.get_running_loop().time()
+            if not self._unreachable_running:
+                self._unreachable_since = now
             self._unreachable_running += 1
-            if self._unreachable_running >= _UNREACHABLE_RUNNING:
+            is_for_long = self._unreachable_running > 1 and now - self._unreachable_since >= _UNREACHABLE_SECONDS
+            if is_for_long or self._unreachable_running >= _UNREACHABLE_RUNNING:
                 self._stop(f"the environment cannot be reached: {lookup.reason}")
         else:
             self._unreachable_running = 0
@@ -460,10 +481,10 @@ class _Sweep:
         return Lookup(Outcome.UNREACHABLE, self._subject.clock(), None, f"not attempted: {reason}", None, 0)
 
     async def _record(self, recorder: Recorder) -> None:
-        async with self._pool.acquire() as connection:
-            while (batch := await self._looked.get()) is not None:
+        while (batch := await self._looked.get()) is not None:
+            async with self._pool.acquire() as connection:
                 outcomes = await recorder.record(connection, batch)
-                self._looked.task_done()
-                self._telemetry.looked_up(
-                    self._subject.name, outcomes, [looked.seconds for looked in batch if looked.lookup.attempts]
-                )
+            self._looked.task_done()
+            self._telemetry.looked_up(
+                self._subject.name, outcomes, [looked.seconds for looked in batch if looked.lookup.attempts]
+            )

@@ -72,7 +72,7 @@ def test_good_configuration_is_taken(files: Files) -> None:
     (kind, settings) = config.sources["list"]
     assert (kind.name, settings.type, config.hooks) == ("plain", "plain", {})
     assert (config.policy.name, config.policy_directory) == ("baseline", files.directory / "policies")
-    assert config.document.database.sweeps_at_once == 3
+    assert (config.document.database.connections, config.document.sweeps.at_once) == (16, 32)
 
 
 def test_environments_are_matched_by_globs(files: Files) -> None:
@@ -136,7 +136,7 @@ def test_empty_file_is_told_what_it_needs(files: Files, text: str) -> None:
 CASES: list[tuple[str, str, str]] = [
     # what to replace in the good configuration, or "" to add; what with; what is told
     ("", "[databse]\n", "databse: unknown key; did you mean \"database\"?"),
-    ("", "[quite_other]\n", "quite_other: unknown key; known here: alerts, database, encryption, environments, evidence, hooks, log, owners, policy, schedules, sources, templates, web"),
+    ("", "[quite_other]\n", "quite_other: unknown key; known here: alerts, database, encryption, environments, evidence, hooks, log, owners, policy, schedules, sources, sweeps, templates, web"),
     ("", "[database]\nconections = 6\n", 'database.conections: unknown key; did you mean "connections"?'),
     ("url =", "URL = 1\nurl =", 'environments.prod.URL: unknown key; did you mean "url"?'),
     ("{ env =", "{ ENV =", 'environments.prod.token.ENV: unknown key; did you mean "env"?'),
@@ -152,7 +152,7 @@ CASES: list[tuple[str, str, str]] = [
     ("", "log = 1\n", "sources.list.log: unknown key; known here: allow_empty, environment, path, tags, type"),
     ("", "[log]\nlevel = 7\n", "log.level: must be 'debug', 'info', 'warning' or 'error' (got 7)"),
     ("", '[log]\nlevel = "dbug"\n', "log.level: must be 'debug', 'info', 'warning' or 'error' (got 'dbug')"),
-    ("", "[database]\nconnections = 5\n", "database.connections: must be greater than or equal to 6 (got 5)"),
+    ("", "[database]\nconnections = 7\n", "database.connections: must be greater than or equal to 8 (got 7)"),
     ("", '[database]\nconnections = "many"\n', "database.connections: must be a valid integer, unable to parse string as an integer"),
     ("", "[schedules]\nnightly = 1\n", "schedules.nightly: must be a table"),
     ("", "[hooks]\nh = 1\n", "hooks.h: must be a table"),

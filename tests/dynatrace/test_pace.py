@@ -88,6 +88,14 @@ def quota(remaining: object, resets_at: datetime | None = None, **others: str) -
     return headers
 
 
+def test_pause_that_is_over_holds_nothing_up() -> None:
+    pace = Pace(None)
+    assert not pace.holds_up
+    pace.pause(0.0, 5)
+    assert (pace.take(1.0), pace.holds_up) == (4.0, True)
+    assert (pace.take(5.0), pace.holds_up) == (0.0, False)
+
+
 @pytest.mark.parametrize(
     ("headers", "allowance"),
     [

@@ -7,13 +7,10 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from auditor.model.errors import SweepUnderWay
 from auditor.model.lookup import Outcome
-from auditor.model.secret import Secret
 from auditor.model.sweep import SweepStatus
 from auditor.store import posture, sweeps
 from auditor.store.connection import Connection, Pool
-from auditor.store.database import connected
 from tests.store.history import HOUR, MISSING, NOW, begin, enrolment, failed, found
 
 
@@ -72,25 +69,6 @@ async def test_policy_is_kept_once_whole(connection: Connection) -> None:
     for _number in range(2):
         await (await begin(connection)).finish()
     assert await connection.fetchval("select array_agg(document->>'name') from policy") == ["test"]
-
-
-async def test_environment_has_one_owner_until_its_connection_ends(database: Pool, database_url: Secret) -> None:
-    async with database.acquire() as connection:
-        environment = await sweeps.environment_id(connection, "prod", "https://prod.example.com")
-        other = await sweeps.environment_id(connection, "other", "https://other.example.com")
-    async with connected(database_url, application="rival", connections=2) as rival:
-        async with sweeps.owned(database, "prod", environment):
-            with pytest.raises(SweepUnderWay, match='"prod" is being swept by another process'):
-                async with sweeps.owned(rival, "prod", environment):
-                    pass
-            async with sweeps.owned(rival, "other", other):
-                pass
-        async with sweeps.owned(rival, "prod", environment) as owner:
-            process = await owner.fetchval("select pg_backend_pid()")
-            async with database.acquire() as connection:
-                await connection.execute("select pg_terminate_backend($1, 10000)", process)
-            async with sweeps.owned(database, "prod", environment):
-                pass
 
 
 async def test_environment_is_made_once_and_follows_its_url(connection: Connection) -> None:

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
 
 import msgspec
+import pytest
 from structlog.testing import capture_logs
 
 from auditor.model.finding import Resolution, Severity
@@ -139,6 +140,17 @@ async def test_environment_that_cannot_be_reached_is_given_up_after_a_while(data
         assert 50 <= stage.api.injector.injected[Fault.RESET] < 100
     assert summary.status is SweepStatus.FAILED
     assert (summary.enrolled, summary.failed) == (300, 300)
+
+
+async def test_environment_that_answers_nothing_for_long_is_given_up_after_few_lookups(
+    database: Pool, staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.sweep.sweeper._UNREACHABLE_SECONDS", 0.0)
+    async with staged(concurrency=1, faults=Faults(plans=(Plan(then=Fault.RESET),))) as stage:
+        summary = await sweep(database, stage.subject(ListSource("vault", stored(secrets("away", 30)))))
+        assert stage.api.injector is not None
+        assert stage.api.injector.injected[Fault.RESET] == 2
+    assert (summary.status, summary.failed) == (SweepStatus.FAILED, 30)
 
 
 async def test_sweep_goes_on_while_an_environment_answers_now_and_then(database: Pool, staged: Staged) -> None:
