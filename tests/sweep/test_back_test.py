@@ -170,7 +170,7 @@ async def test_database_that_a_process_cannot_reach_is_told(connection: Connecti
 
 
 async def test_process_that_is_ended_from_outside_is_told(database_url: Secret, connection: Connection) -> None:
-    await swept(connection, 12)
+    await swept(connection, 200)
     back_test = BackTest(database_url, {"prod": trial(rules={"DT-SCP-02": {"scopes": 1}})}, processes=2, slice_size=1)
 
     async def killed() -> None:
