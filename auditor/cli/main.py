@@ -12,6 +12,7 @@ import typer
 
 from auditor import __version__
 from auditor.cli import exits
+from auditor.daemon.role import Role
 from auditor.model.errors import AuditorError, ConfigError, ungrouped
 
 if TYPE_CHECKING:
@@ -170,11 +171,15 @@ def sweep(
 
 
 @app.command()
-def run() -> None:
+def run(
+    role: Annotated[
+        Role, typer.Option(help="What this process does, where several share one database; see docs/scaling.md")
+    ] = Role.ALL,
+) -> None:
     """Run as a service: sweep on schedule, deliver alerts, answer probes."""
     from auditor.cli import running
 
-    _finish(running.run(_session()))
+    _finish(running.run(_session(), role))
 
 
 @app.command()

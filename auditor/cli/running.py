@@ -2,10 +2,11 @@
 
 from auditor.cli.session import Session, now, run_loop
 from auditor.config.load import Config, load
+from auditor.daemon.role import Role
 from auditor.daemon.service import Service
 
 
-def run(session: Session) -> int:
+def run(session: Session, role: Role) -> int:
     """Serve until asked to stop."""
 
     def set_up_log(config: Config) -> None:
@@ -13,7 +14,12 @@ def run(session: Session) -> int:
 
     async def serve() -> None:
         service = Service(
-            lambda: load(session.path), set_up_log, environ=session.environ, state=session.state, clock=now
+            lambda: load(session.path),
+            set_up_log,
+            role=role,
+            environ=session.environ,
+            state=session.state,
+            clock=now,
         )
         await service.run()
 

@@ -152,12 +152,12 @@ def located(config: Config) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(*(_located(config, problem) for problem in error.problems)) from error
+        lines = {dotted(path): line for path, line in lines_of(config.path.read_text(encoding="utf-8")).items()}
+        raise ConfigError(*(_located(config.path, lines, problem) for problem in error.problems)) from error
 
 
-def _located(config: Config, problem: Problem) -> Problem:
-    lines = {dotted(path): line for path, line in lines_of(config.path.read_text(encoding="utf-8")).items()}
+def _located(path: Path, lines: Mapping[str, int], problem: Problem) -> Problem:
     key = problem.place
     while key and key not in lines:
         key = key[: max(key.rfind("."), key.rfind("["), 0)]
-    return Problem(f"{config.path}:{lines[key]}", str(problem)) if key else problem
+    return Problem(f"{path}:{lines[key]}", str(problem)) if key else problem

@@ -99,8 +99,9 @@ async def assembled(
     clock: Callable[[], datetime],
     environments: Sequence[str],
     limits: MutableMapping[str, Limit] | None = None,
+    with_hooks: bool = True,
 ) -> AsyncIterator[Assembly]:
-    """Open what sweeping these environments takes, for the length of the block.
+    """Open what sweeping these environments takes, for the length of the block, and what delivering to hooks takes.
 
     ``limits`` are what was learned of environments so far, by url, and takes in what is learned from now on.
     Resolves secrets but sends nothing to any environment or hook. Raises ``ConfigError`` where a secret cannot be had
@@ -113,7 +114,7 @@ async def assembled(
         for name in environments:
             clients[name] = await stack.enter_async_context(await client_of(config, name, resolver, clock, limits))
         hooks: dict[str, Hook] = {}
-        for name, (hook_kind, hook_settings) in config.hooks.items():
+        for name, (hook_kind, hook_settings) in config.hooks.items() if with_hooks else ():
             hook = await hook_kind.open(name, hook_settings, HookSurroundings(resolver, config.wordings[name]))
             stack.push_async_callback(hook.close)
             hooks[name] = hook

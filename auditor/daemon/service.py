@@ -18,9 +18,11 @@ import structlog
 
 from auditor.config.assembly import Assembly, assembled
 from auditor.config.database import opened
+from auditor.config.document import ScheduleSettings
 from auditor.config.load import Config
 from auditor.credentials.reference import Resolver
 from auditor.daemon.notify import Notifier
+from auditor.daemon.role import Role
 from auditor.daemon.schedules import Schedules
 from auditor.daemon.worker import Worker
 from auditor.dynatrace.limit import Limit
@@ -49,10 +51,12 @@ class Service:
         load: Callable[[], Config],
         set_up_log: Callable[[Config], None],
         *,
+        role: Role,
         environ: Mapping[str, str],
         state: Path,
         clock: Callable[[], datetime],
     ) -> None:
+        self._role = role
         self._load = load
         self._set_up_log = set_up_log
         self._environ = environ
@@ -81,7 +85,7 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         endpoint = Endpoint(self._metrics, lambda: self._pool, lambda: self._why_not_ready)
         async with listening(endpoint, config.document.web.listen) as where:
-            log.info("service_started", config=str(config.path), listen=where)
+            log.info("service_started", config=str(config.path), listen=where, role=self._role.value)
             with ungrouped():
                 async with asyncio.TaskGroup() as tasks:
                     watchdog = tasks.create_task(self._feed_watchdog())
@@ -124,7 +128,12 @@ class Service:
         ) as pool:
             self._pool = pool
             worker = Worker(
-                pool, worker_id=self._worker_id, clock=self._clock, metrics=self._metrics, stopping=self._stopping
+                pool,
+                role=self._role,
+                worker_id=self._worker_id,
+                clock=self._clock,
+                metrics=self._metrics,
+                stopping=self._stopping,
             )
             try:
                 async with worker:
@@ -143,7 +152,8 @@ class Service:
                     resolver=Resolver(config.directory, self._environ),
                     state=self._state,
                     clock=self._clock,
-                    environments=list(config.document.environments),
+                    environments=list(config.document.environments) if self._role.is_worker else (),
+                    with_hooks=self._role.is_worker,
                     limits=self._limits,
                 )
             )
@@ -152,8 +162,8 @@ class Service:
     async def _work(self, worker: Worker, config: Config) -> Config:
         """Work until asked to stop; return the configuration that was in force last."""
         schedules = Schedules(self._clock)
-        schedules.replace(config.document.schedules)
-        if not config.document.schedules:
+        schedules.replace(self._schedules_of(config))
+        if self._role.is_scheduler and not config.document.schedules:
             log.warning("no_schedules", effect="nothing is swept until auditor sweep is run or a schedule is added")
 
         async def fire(globs: Sequence[str], slot: datetime, delay: timedelta) -> None:
@@ -177,6 +187,9 @@ class Service:
                 worker.stop()
                 await queue
         return config
+
+    def _schedules_of(self, config: Config) -> Mapping[str, ScheduleSettings]:
+        return config.document.schedules if self._role.is_scheduler else {}
 
     async def _fire(self, worker: Worker, globs: Sequence[str], slot: datetime, delay: timedelta) -> None:
         """Take a slot, however often the database must be asked; whether it is away for good others find out."""
@@ -216,7 +229,7 @@ class Service:
             return config
         self._set_up_log(wanted)
         await worker.use(*opened)
-        schedules.replace(wanted.document.schedules)
+        schedules.replace(self._schedules_of(wanted))
         log.info("configuration_reloaded", config=str(wanted.path))
         self._notifier.ready(worker.status(schedules.next_at))
         return wanted

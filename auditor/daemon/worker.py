@@ -21,6 +21,7 @@ from pgqueuer.types import QueueManagerId
 from auditor.alerts.deliveries import HEARTBEAT, JOBS_AT_ONCE, Deliveries, wait_after
 from auditor.alerts.refreshing import Refresher
 from auditor.config.assembly import Assembly
+from auditor.daemon.role import Role
 from auditor.model.errors import StoreUnavailable, SweepUnderWay, ungrouped
 from auditor.model.sweep import SweepStatus
 from auditor.store import outbox, sweeps
@@ -70,17 +71,25 @@ class _Parts:
 
 
 class Worker:
-    """The part of the service that works while the database is open.
+    """The part of the service that works while the database is open: the queue, what falls due, or both, by its role.
 
     ``worker_id`` stays the same when the database is opened anew, so that a worker knows what it had begun.
     """
 
     def __init__(
-        self, pool: Pool, *, worker_id: UUID, clock: Callable[[], datetime], metrics: Metrics, stopping: asyncio.Event
+        self,
+        pool: Pool,
+        *,
+        role: Role,
+        worker_id: UUID,
+        clock: Callable[[], datetime],
+        metrics: Metrics,
+        stopping: asyncio.Event,
     ) -> None:
         self.pool = pool
         self.sweeping: set[str] = set()
         """Environments being swept by this process."""
+        self._role = role
         self._clock = clock
         self._metrics = metrics
         self._stopping = stopping
@@ -140,18 +149,20 @@ class Worker:
             await parts.let_go()
 
     async def run(self) -> None:
-        """Work the queue until stopped; raises ``StoreUnavailable`` where the database goes away."""
+        """Do what the role says until stopped; raises ``StoreUnavailable`` where the database goes away."""
         try:
             with translated(), ungrouped():
                 async with asyncio.TaskGroup() as tasks:
-                    beside = [
-                        tasks.create_task(self._guard()),
-                        tasks.create_task(self._refresh()),
-                        tasks.create_task(self._make_due()),
-                    ]
-                    await self._queue.run(
-                        dequeue_timeout=_POLL, heartbeat_timeout=HEARTBEAT, shutdown_on_listener_failure=True
-                    )
+                    beside = [tasks.create_task(self._guard())]
+                    if self._role.is_scheduler:
+                        beside.append(tasks.create_task(self._make_due()))
+                    if self._role.is_worker:
+                        beside.append(tasks.create_task(self._refresh()))
+                        await self._queue.run(
+                            dequeue_timeout=_POLL, heartbeat_timeout=HEARTBEAT, shutdown_on_listener_failure=True
+                        )
+                    else:
+                        await self._queue.shutdown.wait()
                     for task in beside:
                         task.cancel()
         except (FailingListenerError, StoreUnavailable) as error:
@@ -257,8 +268,12 @@ class Worker:
         """Say in one line what the service does, for ``systemctl status``."""
         assert self._parts is not None
         doing = f"sweeping {', '.join(sorted(self.sweeping))}" if self.sweeping else "idle"
-        following = f"; next schedule fires {next_at:%Y-%m-%d %H:%M %Z}" if next_at else "; no schedule"
-        return f"{len(self._parts.assembly.clients)} environments; {doing}{following}"
+        if not self._role.is_worker:
+            doing = "scheduling for workers elsewhere"
+        following = f"next schedule fires {next_at:%Y-%m-%d %H:%M %Z}" if next_at else "no schedule"
+        if not self._role.is_scheduler:
+            following = "schedulers elsewhere"
+        return f"{len(self._parts.assembly.config.document.environments)} environments; {doing}; {following}"
 
 
 def _entrypoint_of(environment: str) -> str:

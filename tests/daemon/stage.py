@@ -187,7 +187,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(here: Site, *arguments: str, **environ: str) -> AsyncIterator[Running]:
+async def running(here: Site, *arguments: str, role: str = "all", **environ: str) -> AsyncIterator[Running]:
     """Run the service for the length of the block; kill it at the end where it still runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -197,6 +197,7 @@ async def running(here: Site, *arguments: str, **environ: str) -> AsyncIterator[
         str(here.directory / "auditor.toml"),
         *arguments,
         "run",
+        f"--role={role}",
         env=here.environ | environ,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,

@@ -14,6 +14,7 @@ import asyncpg
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from auditor.alerts.deliveries import HEARTBEAT
 from auditor.model.secret import Secret
 from auditor.simulator import Capacity, Fault, Faults, Plan
 from auditor.store import embedded
@@ -351,6 +352,38 @@ async def test_two_services_on_one_database_make_one_sweep_a_slot(
     assert sweeps == sum(len(service.said("sweep_started")) for service in (one, other)) <= len(slots)
     assert not one.said("sweep_skipped")
     assert not other.said("sweep_skipped")
+
+
+async def test_scheduler_and_worker_share_what_one_service_does(tmp_path: Path, database_url: Secret) -> None:
+    async with site(tmp_path, database_url) as here:
+        own = here.environ.pop("OWN_TOKEN")  # which a scheduler does without
+        async with running(here, role="scheduler") as scheduler, running(here, role="worker", OWN_TOKEN=own) as worker:
+            await worker.until("sweep_finished", 2, status="complete")
+            assert (await scheduler.get("/readyz"))[0] == (await worker.get("/readyz"))[0] == 200
+            assert [await service.stop() for service in (scheduler, worker)] == [0, 0]
+    assert scheduler.said("sweep_enqueued")
+    assert not scheduler.said("sweep_started")
+    assert not worker.said("sweep_enqueued")
+
+
+async def test_environment_of_a_killed_worker_is_taken_over_where_it_was(
+    tmp_path: Path, database_url: Secret, database: Pool
+) -> None:
+    async with site(tmp_path, database_url, tokens=40) as here:
+        here.write(ONCE)
+        here.api.set_capacity(Capacity(workers=2, service_seconds=0.1))
+        async with running(here) as killed:
+            await until(lambda: here.api.lookups >= 4, killed)
+            async with running(here) as other:
+                await other.until("service_started")
+                killed.process.kill()
+                here.api.set_capacity(None)
+                # As if the time had passed after which its silence is noticed.
+                async with database.acquire() as connection:
+                    await connection.execute("update queue_job set heartbeat = heartbeat - $1::interval", HEARTBEAT)
+                finished = await other.until("sweep_finished", status="complete", found=40)
+                assert other.said("sweep_resumed", sweep=finished["sweep"])
+                assert await other.stop() == 0
 
 
 ALERTMANAGER = """
