@@ -120,7 +120,7 @@ async def scope_risk(
         f"""
         select environment.name, t.scopes, count(*) as tokens
         from token t join environment on environment.id = t.environment_id
-        where {LIVE.replace("$1", "$2")} and {_HERE} group by environment.id, t.scopes
+        where {LIVE.replace("$1", "$2")} and {_HERE} group by environment.name, t.scopes
         """,
         list(environments),
         now,
