@@ -43,6 +43,8 @@ _LOOKS_A_THOROUGH: Final = 12
 _PATIENCE_SECONDS: Final = 5.0
 """How long deliveries under way may take to end once the worker stops."""
 
+_TRIES_TO_OWN: Final = 6
+"""So often, over about a minute, a sweep waits for an environment's owner: who died may be its owner for a while yet."""
 _LOST: Final = "the connection to PostgreSQL was lost"
 
 log = structlog.get_logger(__name__)
@@ -250,6 +252,9 @@ class Worker:
                     stopping=self._stopping,
                 )
             except SweepUnderWay as error:
+                if job.attempts < _TRIES_TO_OWN:
+                    log.info("sweep_waits", environment=name, reason=str(error))
+                    raise RetryRequested(wait_after(job.attempts), str(error)) from error
                 log.warning("sweep_skipped", environment=name, reason=str(error))
                 return
             except StoreUnavailable as error:

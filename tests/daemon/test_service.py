@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from auditor.alerts.deliveries import HEARTBEAT
 from auditor.model.secret import Secret
 from auditor.simulator import Capacity, Fault, Faults, Plan
-from auditor.store import embedded
+from auditor.store import embedded, sweeps
 from auditor.store.connection import Pool
 from tests.alerts.alertmanager_receiver import AlertmanagerReceiver
 from tests.alerts.receivers import receiving
@@ -306,6 +306,21 @@ async def test_connections_that_are_cut_in_the_middle_of_a_sweep_cost_no_sweep(
             async with gate.opened():
                 await service.until("sweep_finished", status="complete", found=20)
                 assert await service.stop() == 0
+
+
+async def test_sweep_waits_for_an_owner_that_is_gone_but_not_yet_known_to_be(
+    tmp_path: Path, database_url: Secret, database: Pool
+) -> None:
+    async with site(tmp_path, database_url) as here:
+        here.write(ONCE)
+        async with database.acquire() as connection:
+            environment = await sweeps.environment_id(connection, "prod", here.simulator.url("prod"))
+        async with running(here) as service:
+            async with sweeps.owned(database, "prod", environment):
+                await service.until("sweep_waits")
+            await service.until("sweep_finished", status="complete")
+            assert await service.stop() == 0
+    assert not service.said("sweep_skipped")
 
 
 async def test_service_survives_a_restart_of_its_database(tmp_path: Path) -> None:

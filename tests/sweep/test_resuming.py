@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +12,7 @@ import pytest
 from auditor.model.errors import StoreUnavailable
 from auditor.model.secret import Secret
 from auditor.model.sweep import SweepStatus
+from auditor.model.token import StoredToken
 from auditor.simulator import Capacity, Fault, Faults, Plan
 from auditor.store import sweeps
 from auditor.store.connection import Pool
@@ -117,7 +118,7 @@ async def terminate(database: Pool, number: int) -> None:
     async with database.acquire() as connection:
         await connection.execute(
             """
-            select pg_terminate_backend(pid) from (
+            select pg_terminate_backend(pid, 10000) from (  -- waits until it is gone, and its locks with it
                 select pid from pg_stat_activity
                 where datname = current_database() and pid <> pg_backend_pid() and application_name = 'sweep'
                 order by backend_start limit $1) oldest
@@ -126,16 +127,26 @@ async def terminate(database: Pool, number: int) -> None:
         )
 
 
+class StallingSource(ListSource):
+    """Yields a batch and then says nothing more."""
+
+    async def read(self) -> AsyncGenerator[Sequence[StoredToken], None]:
+        async for batch in super().read():
+            yield batch
+            await asyncio.Event().wait()
+
+
 @pytest.mark.parametrize("connections", [1, 2])
 async def test_sweep_whose_connection_is_cut_goes_on_where_it_was(
     database: Pool, database_url: Secret, staged: Staged, monkeypatch: pytest.MonkeyPatch, connections: int
 ) -> None:
     monkeypatch.setattr("auditor.sweep.sweeper.BATCH", 20)
     async with staged(capacity=SLOW) as stage:
-        subject = stage.subject(ListSource("vault", stored(secrets_of(stage, 200))))
+        tokens = stored(secrets_of(stage, 200))
+        stalling = stage.subject(StallingSource("vault", tokens, batch=50))
         progress = Progress("prod")
         async with connected(database_url, application="sweep") as pool, asyncio.TaskGroup() as tasks:
-            sweeping = tasks.create_task(failing(sweep(pool, subject, progress=progress)))
+            sweeping = tasks.create_task(failing(sweep(pool, stalling, progress=progress)))
             await until(lambda: progress.done >= 30)
             while (await latest(database)).enrolled < 20:  # noqa: ASYNC110 -- only the database knows
                 await asyncio.sleep(0.01)
@@ -145,7 +156,7 @@ async def test_sweep_whose_connection_is_cut_goes_on_where_it_was(
         assert died.status is SweepStatus.RUNNING
         assert died.enrolled >= 20
         stage.api.set_capacity(None)
-        summary = await sweep(database, subject)
+        summary = await sweep(database, stage.subject(ListSource("vault", tokens)))
         assert stage.api.lookups <= 200 + 20 + stage.client.concurrency  # a batch, and what was under way
     assert (summary.id, summary.status, summary.enrolled, summary.found) == (died.id, SweepStatus.COMPLETE, 200, 200)
     assert await value(database, "select count(*) from finding_event") == 200 + OF_THE_OWNER
