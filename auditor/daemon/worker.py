@@ -44,7 +44,7 @@ _PATIENCE_SECONDS: Final = 5.0
 """How long deliveries under way may take to end once the worker stops."""
 
 _TRIES_TO_OWN: Final = 6
-"""So often, over about a minute, a sweep waits for an environment's owner: who died may be its owner for a while yet."""
+"""So often, over about a minute, a sweep waits for its environment's owner: one that died may be that for a while."""
 _LOST: Final = "the connection to PostgreSQL was lost"
 
 log = structlog.get_logger(__name__)

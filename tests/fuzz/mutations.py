@@ -4,16 +4,21 @@
 """
 
 import os
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Final, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 TestFunction = TypeVar("TestFunction", bound=Callable[..., None])
 
 _FACTOR: Final = int(os.environ.get("AUDITOR_FUZZ_EXAMPLES", "1"))
 _MOST_EDITS: Final = 6
+_HANGS_AFTER_SECONDS: Final = 60
+"""A thousand times what the slowest input takes."""
 
 _HUGE: Final = (b"[" * 3_000, b'{"a":' * 2_000, b"9" * 400, b"A" * 70_000)
 ODD_BYTES: Final = (
@@ -66,8 +71,26 @@ def tries(examples: int) -> Callable[[TestFunction], TestFunction]:
     """Try so many inputs, times what the environment asks for."""
     return settings(
         max_examples=examples * _FACTOR,
+        # Why a failing input fails is for its reader: to explain it takes many times as long as to find it.
+        phases=[phase for phase in Phase if phase is not Phase.explain],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
     )
+
+
+@contextmanager
+def no_hang() -> Iterator[None]:
+    """Fail for an input on which the block does not end."""
+
+    def fail(_signal: int, _frame: FrameType | None) -> None:
+        raise AssertionError(f"this input took {_HANGS_AFTER_SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(_HANGS_AFTER_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @st.composite
