@@ -37,9 +37,13 @@ _EXHAUSTED: Final = asyncpg.InsufficientResourcesError
 """Of disk, memory or connections."""
 
 
+_BROKEN_OFF: Final = asyncpg.TransactionRollbackError
+"""A deadlock, with a migration for instance, that PostgreSQL ended at our cost."""
+
+
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn errors about a server that is away, refuses or is exhausted into ``StoreUnavailable``; others pass."""
+    """Turn errors about a server that is away, refuses, is exhausted or broke off into ``StoreUnavailable``."""
     try:
         yield
     except _REFUSED as error:
@@ -49,6 +53,8 @@ def translated() -> Iterator[None]:
         ) from error
     except _EXHAUSTED as error:
         raise StoreUnavailable(f"PostgreSQL cannot work: {error}; see to its disk, memory and connections") from error
+    except _BROKEN_OFF as error:
+        raise StoreUnavailable(f"PostgreSQL broke a transaction off: {error}; try again") from error
     except _LOST as error:
         raise StoreUnavailable(
             f"PostgreSQL cannot be reached: {str(error) or type(error).__name__}; see that the server runs and that "

@@ -1,5 +1,10 @@
-"""Brings the database's schema up to what this auditor speaks; forward only, one migration a transaction."""
+"""Brings the database's schema up to what this auditor speaks; forward only, one migration a transaction.
 
+Older replicas may be at work meanwhile, so a migration never waits long for a lock: what comes after a waiting one
+waits behind it. It gives way and tries again. How migrations are written for that stands in docs/development.md.
+"""
+
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +14,16 @@ from typing import Final
 
 import asyncpg
 
-from auditor.model.errors import StoreMismatch
+from auditor.model.errors import StoreMismatch, StoreUnavailable
 from auditor.store.connection import Connection
 from auditor.store.queue import install_queue
 
 _LOCK: Final = 0x6175_6469_746F_72  # "auditor" in ASCII: one key for every process that migrates
+_LOCK_TIMEOUT: Final = "500ms"
+"""Less than PostgreSQL takes to look for a deadlock: a migration gives way before a sweep is chosen to."""
+_PAUSE_SECONDS: Final = 0.5
+_TRIES: Final = 120
+"""Over one to two minutes; the longest transaction of a sweep is much shorter."""
 _NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _BOOKKEEPING: Final = """
 create table if not exists schema_migration (
@@ -50,7 +60,8 @@ def migrations() -> Sequence[Migration]:
 async def migrate(connection: Connection) -> Sequence[str]:
     """Apply what is missing, under a lock that lets one process at a time migrate; return what was applied.
 
-    Raises ``StoreMismatch`` where the database was migrated by a newer auditor.
+    Raises ``StoreMismatch`` where the database was migrated by a newer auditor, and ``StoreUnavailable`` where others
+    hold what a migration changes for minutes; what was applied until then stays.
     """
     await connection.execute("select pg_advisory_lock($1)", _LOCK)
     try:
@@ -69,15 +80,30 @@ async def migrate(connection: Connection) -> Sequence[str]:
         for number, migration in known.items():
             if number in applied:
                 continue
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await connection.execute(
-                    "insert into schema_migration (number, name) values ($1, $2)", number, migration.name
-                )
+            await _apply(connection, migration)
             done.append(migration.name)
         return [*done, *await _migrate_queue(connection)]
     finally:
         await connection.execute("select pg_advisory_unlock($1)", _LOCK)
+
+
+async def _apply(connection: Connection, migration: Migration) -> None:
+    for _try in range(_TRIES):
+        try:
+            async with connection.transaction():
+                await connection.execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
+                await connection.execute(migration.sql)
+                await connection.execute(
+                    "insert into schema_migration (number, name) values ($1, $2)", migration.number, migration.name
+                )
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            await asyncio.sleep(_PAUSE_SECONDS)
+        else:
+            return
+    raise StoreUnavailable(
+        f"{migration.name} cannot be applied: other transactions hold its tables for minutes; "
+        "pg_stat_activity shows them, end them or stop the older auditors"
+    )
 
 
 async def _migrate_queue(connection: Connection) -> Sequence[str]:
