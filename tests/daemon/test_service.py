@@ -19,6 +19,7 @@ from auditor.model.secret import Secret
 from auditor.simulator import Capacity, Fault, Faults, Plan
 from auditor.store import embedded, sweeps
 from auditor.store.connection import Pool
+from auditor.store.ownership import Ownership
 from tests.alerts.alertmanager_receiver import AlertmanagerReceiver
 from tests.alerts.receivers import receiving
 from tests.daemon.stage import CONFIGURATION, Running, manager, running, site, until
@@ -316,7 +317,7 @@ async def test_sweep_waits_for_an_owner_that_is_gone_but_not_yet_known_to_be(
         async with database.acquire() as connection:
             environment = await sweeps.environment_id(connection, "prod", here.simulator.url("prod"))
         async with running(here) as service:
-            async with sweeps.owned(database, "prod", environment):
+            async with Ownership(database).of("prod", environment):
                 await service.until("sweep_waits")
             await service.until("sweep_finished", status="complete")
             assert await service.stop() == 0
