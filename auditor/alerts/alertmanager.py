@@ -191,4 +191,6 @@ async def _open(name: str, settings: AlertmanagerSettings, surroundings: Surroun
     return Alertmanager(name, settings, token, surroundings.wording, await Sender.open(name, settings, resolver))
 
 
-KIND: Final = HookKind(name="alertmanager", settings=AlertmanagerSettings, open=_open, takes_digests=False)
+KIND: Final = HookKind(
+    name="alertmanager", settings=AlertmanagerSettings, open=_open, takes_digests=False, takes_reports=False
+)

@@ -109,3 +109,5 @@ class HookKind:
     open: Callable[[str, Any, Surroundings], Awaitable[Hook]]
     takes_digests: bool = True
     """Whether a message may be a digest. False where the other side keeps a state for each finding."""
+    takes_reports: bool = True
+    """Whether a message may be of a scheduled report. False where the other side knows findings only."""

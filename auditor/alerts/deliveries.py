@@ -15,6 +15,7 @@ from pgqueuer.qm import QueueManager
 from pgqueuer.types import QueueExecutionMode
 
 from auditor.alerts.base import Hook
+from auditor.alerts.enclosing import as_it_stands
 from auditor.model.errors import DeliveryFailed, StoreUnavailable
 from auditor.model.message import Message
 from auditor.policy.routing.routing import NO_ROUTING, Destination, Routing
@@ -146,7 +147,7 @@ class Deliveries:
         try:
             async with timeout:
                 self._under_way.add(timeout)
-                return await hook.deliver(message, self._clock())
+                return await hook.deliver(await as_it_stands(message), self._clock())
         except DeliveryFailed:
             raise
         except Exception as error:  # a hook from elsewhere must not take the alerts of others down with it

@@ -138,4 +138,5 @@ KIND: Final = HookKind(
     settings=DynatraceEventsSettings,
     open=at_environment(DynatraceEvents),
     takes_digests=False,
+    takes_reports=False,
 )

@@ -85,4 +85,5 @@ KIND: Final = HookKind(
     settings=DynatraceSecuritySettings,
     open=at_environment(DynatraceSecurity),
     takes_digests=False,
+    takes_reports=False,
 )

@@ -37,9 +37,14 @@ def mailbox(text: str) -> Address:
 
 
 def mail_of(
-    message: Message, hook: str, sender: Address, recipients: Sequence[Address], wording: Wording
+    message: Message,
+    hook: str,
+    sender: Address,
+    recipients: Sequence[Address],
+    wording: Wording,
+    contents: Sequence[bytes | None] = (),
 ) -> EmailMessage:
-    """Return the mail of a message.
+    """Return the mail of a message, with the contents of a report's files that are not None.
 
     Its ``Message-ID`` is made of the message's id, and the alerts of one finding refer to one ``Message-ID`` that no
     mail has, which threads them. ``Auto-Submitted`` (RFC 3834) keeps answering machines quiet, ``List-Id`` (RFC 2919)
@@ -68,8 +73,17 @@ def mail_of(
         subtype="html",
         cte="quoted-printable",
     )
-    # Not by chance, as it would be else; "=_" cannot stand in quoted-printable text (RFC 2045 §6.7).
-    mail.set_boundary(f"=_auditor_{hashlib.sha256(message.id.encode()).hexdigest()[:24]}")
+    # Not by chance, as it would be else; "=_" cannot stand in quoted-printable text (RFC 2045 §6.7), nor in base64.
+    boundary = f"=_auditor_{hashlib.sha256(message.id.encode()).hexdigest()[:24]}"
+    mail.set_boundary(boundary)
+    attached = False
+    for content, file in zip(contents, message.alerts[0].data["files"] if contents else (), strict=True):
+        if content is not None:
+            kind, _slash, subtype = file["media_type"].partition("/")
+            mail.add_attachment(content, maintype=kind, subtype=subtype, filename=file["name"])
+            attached = True
+    if attached:
+        mail.set_boundary(f"{boundary}_files")
     return mail
 
 

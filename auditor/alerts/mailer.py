@@ -13,6 +13,7 @@ import structlog
 from pydantic import Field, field_validator, model_validator
 
 from auditor.alerts.base import Hook, HookKind, Surroundings
+from auditor.alerts.enclosing import enclosed, is_report
 from auditor.alerts.mail import mail_of, mailbox
 from auditor.alerts.receiver import shown, trust_of
 from auditor.alerts.wording import WordedSettings, Wording
@@ -51,6 +52,9 @@ class EmailSettings(WordedSettings):
     """Whom mails go to, written like ``sender``."""
     owners: Literal["add", "instead", "ignore"] = "add"
     """Whether a mail goes to those who can act (mapped owners), too, or to them ``instead`` where there are any."""
+    attach_up_to_bytes: int = Field(default=10_000_000, ge=0, le=1_000_000_000)
+    """How large the files of a report may be in all, to be attached; in the mail they grow by a third. What does not
+    fit is named in the mail, with its place. Zero: none is attached."""
     timeout_seconds: float = Field(default=30, gt=0, le=300)
     """For one attempt, from connecting to the server's answer."""
 
@@ -105,7 +109,10 @@ class Email:
         Who is refused for good (5xx) is logged, and holds nobody up unless all are.
         """
         recipients = self._recipients(message)
-        mail = mail_of(message, self.name, self._sender, recipients, self._wording).as_bytes()
+        contents: Sequence[bytes | None] = ()
+        if is_report(message):
+            message, contents = await enclosed(message, self._settings.attach_up_to_bytes)
+        mail = mail_of(message, self.name, self._sender, recipients, self._wording, contents).as_bytes()
         taken = self._taken.get(message.id, set())
         left = [address.addr_spec for address in recipients if address.addr_spec not in taken]
         refused = await self._send(mail, left)

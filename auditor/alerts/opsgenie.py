@@ -129,4 +129,4 @@ async def _open(name: str, settings: OpsgenieSettings, surroundings: Surrounding
     return Opsgenie(name, settings, key, surroundings.wording, await Sender.open(name, settings, resolver))
 
 
-KIND: Final = HookKind(name="opsgenie", settings=OpsgenieSettings, open=_open, takes_digests=False)
+KIND: Final = HookKind(name="opsgenie", settings=OpsgenieSettings, open=_open, takes_digests=False, takes_reports=False)

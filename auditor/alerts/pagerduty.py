@@ -101,4 +101,6 @@ async def _open(name: str, settings: PagerDutySettings, surroundings: Surroundin
     return PagerDuty(name, url, key, surroundings.wording, await Sender.open(name, settings, resolver))
 
 
-KIND: Final = HookKind(name="pagerduty", settings=PagerDutySettings, open=_open, takes_digests=False)
+KIND: Final = HookKind(
+    name="pagerduty", settings=PagerDutySettings, open=_open, takes_digests=False, takes_reports=False
+)

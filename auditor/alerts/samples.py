@@ -1,16 +1,19 @@
 """Messages about nothing that happened: to try templates on, to preview them, and to test hooks with."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from msgspec.structs import replace
 
+from auditor.alerts.enclosing import made_alert
 from auditor.model.finding import Alert, Severity
 from auditor.model.message import Message
 from auditor.policy.rules import exp_01, own_02, use_02
 from auditor.policy.sampling import example_of, ordinary_observation, ordinary_token
 from auditor.policy.wording import day, iso
+from auditor.store.reports import Report, ReportFile, ReportStatus, Said
 
 _ENVIRONMENT: Final = "prod"
 _LEFT_OUT: Final = 37
@@ -53,6 +56,8 @@ def sample_alerts(now: datetime) -> Mapping[str, Alert]:
                 f"auditor findings --environment {_ENVIRONMENT} lists them",
                 counts={"critical": 2, "low": 10},
             ),
+            _report_failed(now),
+            _report(now),
         )
     }
 
@@ -124,6 +129,36 @@ def _finding(event: str, now: datetime, number: int = 0, words: str = "") -> Ale
         at=now,
         data=data,
     )
+
+
+def _report_failed(now: datetime) -> Alert:
+    said = "report monthly: was not made within 1800 s; raise its timeout, or narrow it; it is tried again"
+    return _operational("report.failed", now, said, "auditor", title="Report monthly failed", report="monthly")
+
+
+def _report(now: datetime) -> Alert:
+    file = ReportFile(
+        format="pdf",
+        path="/var/lib/auditor/reports/monthly-2026-11-01T080000Z.pdf",
+        media_type="application/pdf",
+        bytes=482_113,
+        sha256=hashlib.sha256(b"a report").hexdigest(),
+    )
+    report = Report(
+        id=7,
+        name="monthly",
+        slot=now,
+        period="2026-10",
+        asked_at=now,
+        status=ReportStatus.MADE,
+        failures=0,
+        problem="",
+        made_at=now,
+        host="audit-1",
+        said=Said("41 findings are open, 4 of them critical.", {Severity.CRITICAL: 4, Severity.HIGH: 37}, 2),
+        files=[file],
+    )
+    return made_alert(report, "00000000-0000-4000-8000-000000000008", now)
 
 
 def _operational(event: str, now: datetime, message: str, environment: str = _ENVIRONMENT, **more: Any) -> Alert:

@@ -48,6 +48,12 @@ _EVENTS: Final = {
         why="What these alerts say reached nobody by this hook, and what comes next may not, either.",
     ),
     "findings.summary": _Event("findings in one summary"),
+    "report.made": _Event("report"),
+    "report.failed": _Event(
+        "report failed",
+        why="Whoever waits for the report does not get it.",
+        what_to_do="See the log of the daemon that makes it; auditor reports list shows how reports stand.",
+    ),
     "test": _Event("test"),
     "test.ended": _Event("test ended", is_good_news=True),
 }

@@ -9,10 +9,12 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
+from pydantic import Field
 from yarl import URL
 
 from auditor.alerts.base import Hook, HookKind, Surroundings
 from auditor.alerts.body import body_of
+from auditor.alerts.enclosing import embedded, is_report
 from auditor.alerts.http import Sender, UrlSettings
 from auditor.credentials.reference import SecretReference
 from auditor.model.errors import ConfigError, Problem
@@ -38,19 +40,25 @@ class WebhookSettings(UrlSettings):
     """What signs them: ``whsec_`` and 24 to 64 random bytes in base64. ``openssl rand -base64 32`` makes the latter."""
     previous_secret: SecretReference | None = None
     """The secret before this one: while it is given, alerts bear both signatures and receivers can change over."""
+    embed_up_to_bytes: int = Field(default=0, ge=0, le=10_000_000)
+    """A file of a report that has no more bytes than this is in the document, too, as ``content`` in base64; by default
+    none is."""
 
 
 class Webhook:
     """One receiver."""
 
-    def __init__(self, name: str, url: URL, keys: Sequence[bytes], sender: Sender) -> None:
+    def __init__(self, name: str, url: URL, keys: Sequence[bytes], sender: Sender, embed_up_to_bytes: int) -> None:
         self.name = name
         self._url = url
         self._keys = keys
         self._sender = sender
+        self._embed_up_to_bytes = embed_up_to_bytes
 
     async def deliver(self, message: Message, now: datetime) -> str:
         """POST the message; any 2xx means that it was taken."""
+        if self._embed_up_to_bytes and is_report(message):
+            message = await embedded(message, self._embed_up_to_bytes)
         body = body_of(message)
         headers = signed_headers(message.id, body, self._keys, now)
         return str(await self._sender.post(self._url, body, now, headers=headers, hints=_HINTS))
@@ -80,7 +88,9 @@ async def _open(name: str, settings: WebhookSettings, surroundings: Surroundings
         for place, reference in ((f"hooks.{name}.{key}", reference) for key, reference in references.items())
         if reference is not None
     ]
-    return Webhook(name, URL(settings.url), keys, await Sender.open(name, settings, resolver))
+    return Webhook(
+        name, URL(settings.url), keys, await Sender.open(name, settings, resolver), settings.embed_up_to_bytes
+    )
 
 
 def _key(secret: Secret, place: str) -> bytes:

@@ -13,6 +13,7 @@ from auditor.config.feeds import read_feeds
 from auditor.config.keys import keyring_of
 from auditor.config.load import Config
 from auditor.config.references import references_of
+from auditor.config.scheduled_reports import missing_extras, unwritable
 from auditor.dynatrace.client import Client
 from auditor.model.errors import AuditorError, ConfigError, Problem
 from auditor.model.lookup import Outcome
@@ -31,7 +32,7 @@ def check(session: Session, *, connect: bool) -> int:
     console().print(
         text(
             f"{config.path}: good: {len(document.environments)} environments, {len(config.sources)} sources, "
-            f"{len(config.hooks)} hooks, {len(document.schedules)} schedules, "
+            f"{len(config.hooks)} hooks, {len(document.schedules)} schedules, {len(document.reports)} reports, "
             f"policy {', '.join(config.policies.names())}"
         )
     )
@@ -44,6 +45,7 @@ async def _check_files(session: Session, config: Config) -> None:
     for stack in {stack.document.feeds: stack for stack in config.policies.by_environment.values()}.values():
         problems.extend(read_feeds(stack.document.feeds, stack.directory)[1])
     problems = list(dict.fromkeys(problems))
+    problems.extend(missing_extras(config.document.reports))
     resolver = session.resolver(config)
     unfit: set[str] = set()
     """The places whose use cannot be tried: their secret is missing, or a program would have to be run for it."""
@@ -106,6 +108,7 @@ async def _connect(session: Session, config: Config) -> int:
         ) as assembly:
             failures = [await _try_environment(assembly.clients[name]) for name in names]
             failures += [await _try_source(assembly, name) for name in config.sources]
+    failures += [str(problem) for problem in unwritable(config.document.reports, config.directory, session.state)]
     for failure in filter(None, failures):
         console(errors=True).print(text(f"auditor: {failure}"))
     return exits.FAILED if any(failures) else exits.OK

@@ -42,6 +42,8 @@ evidence_app = typer.Typer(help="Hand out evidence of sweeps and findings, or pr
 app.add_typer(evidence_app, name="evidence")
 hooks_app = typer.Typer(help="List hooks, send a test through one, or preview what it says.", no_args_is_help=True)
 app.add_typer(hooks_app, name="hooks")
+reports_app = typer.Typer(help="See which reports were made on schedule, or make one now.", no_args_is_help=True)
+app.add_typer(reports_app, name="reports")
 
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -458,6 +460,30 @@ def report(
             aws_region=aws_region,
         )
     )
+
+
+@reports_app.command("list")
+def list_reports(
+    name: Annotated[str | None, typer.Argument(help="Only this report.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Show so many, the newest.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """List the reports that were made, with their files and SHA-256, the newest first."""
+    from auditor.cli import scheduled_reports
+
+    _finish(scheduled_reports.list_reports(_session(), name, limit=limit, as_json=as_json))
+
+
+@reports_app.command("make")
+def make_report(
+    name: Annotated[str, typer.Argument(help="A report of the configuration: [reports.NAME].")],
+    deliver: Annotated[bool, typer.Option("--deliver", help="Hand it to its hooks, too.")] = False,
+    deliver_seconds: Annotated[float, typer.Option(min=0, help="Spend at most so long on delivering.")] = 60,
+) -> None:
+    """Make a report of the configuration now, and keep it beside those made on schedule."""
+    from auditor.cli import scheduled_reports
+
+    _finish(scheduled_reports.make(_session(), name, deliver=deliver, seconds=deliver_seconds))
 
 
 @evidence_app.command("export")

@@ -17,7 +17,7 @@ from auditor.cli.session import Session, now, require_known, run_loop
 from auditor.cli.showing import console, writing
 from auditor.model.errors import ConfigError, Problem
 from auditor.policy.base import Framework
-from auditor.reports.base import Aws, Format
+from auditor.reports.base import AWS_ACCOUNT, AWS_REGION, Aws, Format
 from auditor.reports.period import Period, parse_instant, parse_period
 from auditor.reports.reading import snapshot
 from auditor.reports.registry import formats
@@ -67,9 +67,9 @@ def report(
 def _aws(account: str | None, region: str | None) -> Aws:
     """Return where in AWS findings belong; raises ``ConfigError`` with all that is missing or wrong."""
     problems = []
-    if account is None or not re.fullmatch("[0-9]{12}", account):
+    if account is None or not re.fullmatch(AWS_ACCOUNT, account):
         problems.append(Problem("--aws-account", "asff needs the account that findings belong to, twelve digits"))
-    if region is None or not re.fullmatch("[a-z]{2}(-[a-z]+)+-[0-9]+", region):
+    if region is None or not re.fullmatch(AWS_REGION, region):
         problems.append(Problem("--aws-region", "asff needs the region that findings belong to, eu-central-1 say"))
     if account is None or region is None or problems:
         raise ConfigError(*problems)
@@ -77,12 +77,11 @@ def _aws(account: str | None, region: str | None) -> Aws:
 
 
 def _framework(name: str) -> Framework:
-    """Return the framework of that name, the long one or the short one; raises ``ConfigError`` where there is none."""
-    for framework in Framework:
-        if name.casefold() in (framework.slug, framework.value.casefold()):
-            return framework
-    known = ", ".join(framework.slug for framework in Framework)
-    raise ConfigError(Problem("--framework", f'unknown framework "{name}"; known are {known}'))
+    """Return the framework of that name; raises ``ConfigError`` where there is none."""
+    try:
+        return Framework.named(name)
+    except ValueError as error:
+        raise ConfigError(Problem("--framework", str(error))) from None
 
 
 class Moment(NamedTuple):

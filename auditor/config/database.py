@@ -53,6 +53,11 @@ async def opened_at(
         yield server, pool
 
 
+def url_of(server: Secret | embedded.Address) -> Secret:
+    """Return where a server is, as a URL that may hold a password."""
+    return server if isinstance(server, Secret) else Secret(server.url)
+
+
 @asynccontextmanager
 async def _embedded(directory: Path) -> AsyncIterator[embedded.Address]:
     running = embedded.running(directory)

@@ -2,30 +2,26 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from yarl import URL
 
 from auditor.alerts.wording import Templates
+from auditor.config.scheduled_reports import ReportSettings
+from auditor.config.timing import Table, Timing
 from auditor.credentials.reference import SecretReference
 from auditor.dynatrace.settings import EnvironmentSettings
 from auditor.outbound import is_loopback
 from auditor.policy.routing.owners import Addresses
-from auditor.policy.spans import Duration, Zone
+from auditor.policy.spans import Duration
 
 T = TypeVar("T")
 
-_SOME_LEAP_YEAR: Final = datetime(2024, 1, 1, tzinfo=UTC)
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _PASSWORDS: Final = frozenset({"password", "sslpassword"})
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def _without_password(text: str) -> str:
@@ -47,18 +43,6 @@ def _name(text: str) -> str:
     return text
 
 
-def _crontab(text: str) -> str:
-    from auditor.config.crontab import cron_times  # APScheduler takes a tenth of a second, which most can save
-
-    try:
-        times = cron_times(text, UTC)
-    except ValueError as error:
-        raise ValueError(f'"{text}" is not five crontab fields such as "0 2 * * *": {error}') from error
-    if times(_SOME_LEAP_YEAR) is None:
-        raise ValueError(f'"{text}" names a day that never comes')
-    return text
-
-
 def _plain_or_reference(value: Any) -> str:
     return "plain" if isinstance(value, str) else "reference"
 
@@ -76,7 +60,7 @@ Name = Annotated[str, AfterValidator(_name)]
 """The name of an environment, source, schedule or hook: it goes into keys, metrics and command lines."""
 
 
-class DatabaseSettings(_Table):
+class DatabaseSettings(Table):
     """The ``[database]`` table. Without a url, an embedded PostgreSQL in the state directory serves."""
 
     url: (
@@ -93,7 +77,7 @@ class DatabaseSettings(_Table):
     others, however many sweeps there are; everything else needs six."""
 
 
-class EncryptionSettings(_Table):
+class EncryptionSettings(Table):
     """The ``[encryption]`` table: the key of the encrypted store and of fingerprints, 32 bytes in base64 or hex.
 
     Without one, auditor makes a key file of its own in the state directory.
@@ -105,7 +89,7 @@ class EncryptionSettings(_Table):
     """Keys that still open what was encrypted before; drop them after ``auditor tokens rotate-key``."""
 
 
-class SweepSettings(_Table):
+class SweepSettings(Table):
     """The ``[sweeps]`` table."""
 
     at_once: int = Field(default=32, ge=1, le=1000)
@@ -113,7 +97,7 @@ class SweepSettings(_Table):
     but its place; a few MiB of memory each."""
 
 
-class EvidenceSettings(_Table):
+class EvidenceSettings(Table):
     """The ``[evidence]`` table."""
 
     signing_key: SecretReference | None = None
@@ -121,43 +105,30 @@ class EvidenceSettings(_Table):
     without passphrase. Without one they are not signed."""
 
 
-class PolicySettings(_Table):
+class PolicySettings(Table):
     """The ``[policy]`` table."""
 
     files: tuple[Path, ...] = Field(default=(Path("policies/baseline.toml"),), min_length=1)
     """Policy files laid over one another in this order, relative to this file; the last word on a parameter wins."""
-    environments: dict[str, Annotated[tuple[Path, ...], Field(min_length=1)]] = {}
+    environments: dict[str, Annotated[tuple[Path, ...], Field(min_length=1)]] = Field(default={})
     """Further files for some environments, laid over those of all: a list for each name of an environment, or glob over
     their names. Where several entries match, the later one is laid over the earlier one."""
     waivers: tuple[Path, ...] = ()
     """Files of waivers, relative to this file."""
 
 
-class ScheduleSettings(_Table):
+class ScheduleSettings(Timing):
     """A ``[schedules.NAME]`` table: when which environments are swept."""
 
-    cron: Annotated[str, AfterValidator(_crontab)] | None = None
-    """Five fields as in crontab(5): ``0 2 * * *``."""
-    every: Duration | None = None
-    """A span between sweeps instead of a calendar: ``6h``."""
-    timezone: Zone = "UTC"
-    """The zone that ``cron`` is read in."""
     environments: tuple[str, ...] = ("*",)
     """Globs over the names of environments."""
     jitter_seconds: int = Field(default=60, ge=0, le=86_400)
     """Each firing is moved by up to so much, so that many auditors do not all start at once."""
 
-    @model_validator(mode="after")
-    def _has_one_time(self) -> Self:
-        if (self.cron is None) == (self.every is None):
-            raise ValueError('a schedule has either cron = "…" or every = "…"')
-        return self
-
     @property
     def told(self) -> str:
         """The schedule in words: ``0 2 * * * (UTC), environments *``."""
-        times = f"every {self.every}" if self.cron is None else f"{self.cron} ({self.timezone})"
-        return f"{times}, environments {', '.join(self.environments)}"
+        return f"{self.times_told}, environments {', '.join(self.environments)}"
 
 
 def _listen(text: str) -> str:
@@ -171,7 +142,7 @@ def _listen(text: str) -> str:
     return text
 
 
-class AlertSettings(_Table):
+class AlertSettings(Table):
     """The ``[alerts]`` table: what holds for alerts to every hook."""
 
     flapping_within: Duration = "1d"
@@ -183,7 +154,7 @@ class AlertSettings(_Table):
     """How long alerts and the attempts to deliver them are kept, once they are delivered or dead."""
 
 
-class WebSettings(_Table):
+class WebSettings(Table):
     """The ``[web]`` table: the daemon's own endpoint, for probes and metrics."""
 
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:9464"
@@ -202,7 +173,7 @@ class WebSettings(_Table):
         return self
 
 
-class LogSettings(_Table):
+class LogSettings(Table):
     """The ``[log]`` table."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -211,7 +182,7 @@ class LogSettings(_Table):
     """``auto``: colours on a terminal, JSON elsewhere."""
 
 
-class AuditorDocument(_Table):
+class AuditorDocument(Table):
     """The whole of ``auditor.toml``. Sources and hooks are checked by their own types."""
 
     database: DatabaseSettings = DatabaseSettings()
@@ -236,15 +207,17 @@ class AuditorDocument(_Table):
     """Which rules apply to which tokens."""
     sweeps: SweepSettings = SweepSettings()
     """How sweeps share a process."""
-    schedules: dict[Name, ScheduleSettings] = {}
+    schedules: dict[Name, ScheduleSettings] = Field(default={})
     """When ``auditor run`` sweeps; one table a schedule, by name."""
-    hooks: dict[Name, dict[str, Any]] = {}
+    reports: dict[Name, ReportSettings] = Field(default={})
+    """The reports that ``auditor run`` makes; one table a report, by name."""
+    hooks: dict[Name, dict[str, Any]] = Field(default={})
     """One table a hook, by name; ``type`` says of which kind."""
     templates: Templates = Templates()
     """What messages of hooks say, in place of the templates that ship; a hook's own are laid over these."""
     alerts: AlertSettings = AlertSettings()
     """What holds for alerts to every hook."""
-    owners: dict[str, Addresses] = {}
+    owners: dict[str, Addresses] = Field(default={})
     """Owners of tokens, or globs over them, with the addresses that word of their tokens goes to. A name goes before
     globs, and these in their order, so that ``"*"`` at the end is for everybody else. ``"{owner}"`` stands for an owner
     that is an address itself."""

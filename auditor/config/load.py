@@ -17,6 +17,7 @@ from auditor.config.policies import Policies, read_policies
 from auditor.config.problems import Document, near, problems_of
 from auditor.config.reading import read_document
 from auditor.config.routing import routing_problems
+from auditor.config.scheduled_reports import report_problems
 from auditor.config.templates import read_wordings
 from auditor.config.waivers import read_waivers
 from auditor.model.errors import ConfigError, Problem
@@ -77,6 +78,8 @@ def load(path: Path) -> Config:
     problems.extend(_loose_ends(file))
     problems.extend(routing_problems(file, hooks, _tables(file, "environments")))
     owners = read_owners(file, problems)
+    if document is not None:
+        problems.extend(report_problems(file, document.reports, hooks, _tables(file, "hooks")))
     policies = read_policies(file, _tables(file, "environments"), problems)
     waivers = read_waivers(file, policies, problems) if policies is not None else ()
     wordings = read_wordings(file, {name: settings for name, (_kind, settings) in hooks.items()}, problems)

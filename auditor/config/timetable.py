@@ -7,6 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from auditor.config.document import ScheduleSettings
+from auditor.config.timing import Timing
 from auditor.policy.spans import parse_duration
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,7 +18,7 @@ Slots = Callable[[datetime, datetime, int], int]
 """``slots(after, until, limit)``: how many slots are later than ``after`` and at or before ``until``, up to a limit."""
 
 
-def times_of(settings: ScheduleSettings) -> Times:
+def times_of(settings: Timing) -> Times:
     """Return a schedule's slots: of a crontab in its time zone, or spans counted from 1970 so that replicas agree."""
     if settings.cron is not None:
         from auditor.config.crontab import cron_times  # APScheduler takes a tenth of a second, which most can save

@@ -8,9 +8,9 @@ class Role(StrEnum):
 
     ALL = "all"
     SCHEDULER = "scheduler"
-    """Takes the slots of schedules and makes alerts that fall due; needs no secret of an environment or hook."""
+    """Takes the slots of schedules and reports, and makes alerts that fall due; needs no secret of an environment or hook."""
     WORKER = "worker"
-    """Sweeps, and delivers to hooks."""
+    """Sweeps, makes reports, and delivers to hooks."""
 
     @property
     def is_scheduler(self) -> bool:

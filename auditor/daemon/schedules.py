@@ -1,20 +1,18 @@
-"""When sweeps are due: the slots of schedules, and who says that one has come.
+"""When sweeps and reports are due: the slots of schedules, and who says that one has come.
 
-A slot is a nominal instant of a schedule, the same in every replica; who takes it enqueues the sweep. Jitter delays
-the sweep, not the slot.
+A slot is a nominal instant of a schedule, the same in every replica; who takes it enqueues the work.
 """
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from auditor.config.document import ScheduleSettings
 from auditor.config.timetable import Times, times_of
+from auditor.config.timing import Timing
 
 _TICK: Final = timedelta(microseconds=1)
 _LOOK_BACK: Final = (
@@ -25,8 +23,10 @@ _LOOK_BACK: Final = (
     timedelta(days=370),
 )
 
-Fire = Callable[[Sequence[str], datetime, timedelta], Awaitable[None]]
-"""``fire(globs, slot, delay)``: take the slot for the environments that match, their sweeps ``delay`` later."""
+S = TypeVar("S", bound=Timing)
+
+Fire = Callable[[str, S, datetime], Awaitable[None]]
+"""``fire(name, settings, slot)``: take a slot of what has this name in the configuration."""
 
 
 def last_slot(times: Times, now: datetime) -> datetime | None:
@@ -52,16 +52,16 @@ class _Trigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
         return self._times(now if previous_fire_time is None else max(previous_fire_time, now - _TICK))
 
 
-class Schedules:
+class Schedules(Generic[S]):
     """The schedules in force. APScheduler says when one is due; what is due waits until it is fired."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._schedules: Mapping[str, ScheduleSettings] = {}
+        self._schedules: Mapping[str, S] = {}
         self._due: asyncio.Queue[str] = asyncio.Queue()
         self._scheduler = AsyncIOScheduler(timezone=UTC)
 
-    def replace(self, schedules: Mapping[str, ScheduleSettings]) -> None:
+    def replace(self, schedules: Mapping[str, S]) -> None:
         """Put these schedules in force instead of the ones before; each is due at once, to catch up."""
         self._schedules = schedules
         self._scheduler.remove_all_jobs()
@@ -71,16 +71,16 @@ class Schedules:
             )
             self._due.put_nowait(name)
 
-    async def run(self, fire: Fire) -> None:
+    async def run(self, fire: Fire[S]) -> None:
         """Fire the latest slot of every schedule that is due, until cancelled; what ``fire`` raises passes."""
         self._scheduler.start()
         try:
             while True:
-                settings = self._schedules.get(await self._due.get())
+                name = await self._due.get()
+                settings = self._schedules.get(name)
                 slot = None if settings is None else last_slot(times_of(settings), self._clock())
                 if settings is not None and slot is not None:
-                    delay = random.uniform(0, settings.jitter_seconds)  # noqa: S311 -- jitter, not a secret
-                    await fire(settings.environments, slot, timedelta(seconds=delay))
+                    await fire(name, settings, slot)
         finally:
             self._scheduler.shutdown(wait=False)
 

@@ -5,23 +5,27 @@ nothing. Stopping lets batches under way be recorded and nothing new begin.
 """
 
 import asyncio
+import random
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from uuid import uuid4
 
 import structlog
 
 from auditor.config.assembly import Assembly, assembled
-from auditor.config.database import opened
+from auditor.config.database import opened_at, url_of
 from auditor.config.document import ScheduleSettings
 from auditor.config.load import Config
+from auditor.config.scheduled_reports import ReportSettings, missing_extras, unwritable
 from auditor.credentials.reference import Resolver
 from auditor.daemon.notify import Notifier
+from auditor.daemon.reports import Reporter
 from auditor.daemon.role import Role
 from auditor.daemon.schedules import Schedules
 from auditor.daemon.worker import Worker
@@ -31,6 +35,8 @@ from auditor.store.connection import Pool
 from auditor.store.database import translated
 from auditor.web.endpoint import Endpoint, listening
 from auditor.web.metrics import Metrics
+
+T = TypeVar("T")
 
 _BACKOFF_FIRST: Final = 1.0
 _BACKOFF_LONGEST: Final = 60.0
@@ -123,12 +129,22 @@ class Service:
     @asynccontextmanager
     async def _opened(self, config: Config) -> AsyncIterator[Worker]:
         resolver = Resolver(config.directory, self._environ)
-        async with opened(
+        async with opened_at(
             config.document.database, resolver=resolver, state=self._state, application="auditor run"
-        ) as pool:
+        ) as (server, pool):
             self._pool = pool
+            reporter = Reporter(
+                pool,
+                url_of(server),
+                environ=self._environ,
+                state=self._state,
+                host=socket.gethostname(),
+                clock=self._clock,
+                telemetry=self._metrics,
+            )
             worker = Worker(
                 pool,
+                reporter,
                 role=self._role,
                 worker_id=self._worker_id,
                 clock=self._clock,
@@ -161,26 +177,34 @@ class Service:
 
     async def _work(self, worker: Worker, config: Config) -> Config:
         """Work until asked to stop; return the configuration that was in force last."""
-        schedules = Schedules(self._clock)
-        schedules.replace(self._schedules_of(config))
+        schedules = Schedules[ScheduleSettings](self._clock)
+        schedules.replace(self._of_scheduler(config.document.schedules))
+        reports = Schedules[ReportSettings](self._clock)
+        reports.replace(self._of_scheduler(config.document.reports))
+        await self._look_at_reports(config)
         if self._role.is_scheduler and not config.document.schedules:
             log.warning("no_schedules", effect="nothing is swept until auditor sweep is run or a schedule is added")
 
-        async def fire(globs: Sequence[str], slot: datetime, delay: timedelta) -> None:
-            await self._fire(worker, globs, slot, delay)
+        async def fire(_name: str, settings: ScheduleSettings, slot: datetime) -> None:
+            delay = timedelta(seconds=random.uniform(0, settings.jitter_seconds))  # noqa: S311 -- jitter, not a secret
+            await self._take(slot, lambda: worker.fire(settings.environments, slot, delay))
+
+        async def fire_report(name: str, settings: ReportSettings, slot: datetime) -> None:
+            await self._take(slot, lambda: worker.fire_report(name, settings, slot))
 
         with ungrouped():
             async with asyncio.TaskGroup() as tasks:
                 queue = tasks.create_task(worker.run())
                 beside = [
                     tasks.create_task(schedules.run(fire)),
+                    tasks.create_task(reports.run(fire_report)),
                     tasks.create_task(self._show_status(worker, schedules)),
                 ]
                 if not self._stopping.is_set():
                     self._why_not_ready = None
                     self._notifier.ready(worker.status(schedules.next_at))
                 while await self._is_reload_asked():
-                    config = await self._reloaded(worker, schedules, config)
+                    config = await self._reloaded(worker, schedules, reports, config)
                 log.info("service_stopping", sweeps=sorted(worker.sweeping))
                 for task in beside:
                     task.cancel()
@@ -188,15 +212,23 @@ class Service:
                 await queue
         return config
 
-    def _schedules_of(self, config: Config) -> Mapping[str, ScheduleSettings]:
-        return config.document.schedules if self._role.is_scheduler else {}
+    def _of_scheduler(self, tables: Mapping[str, T]) -> Mapping[str, T]:
+        return tables if self._role.is_scheduler else {}
 
-    async def _fire(self, worker: Worker, globs: Sequence[str], slot: datetime, delay: timedelta) -> None:
+    async def _look_at_reports(self, config: Config) -> None:
+        """Say at once which reports cannot be made here; sweeps and alerts go on without them."""
+        reports = config.document.reports if self._role.is_worker else {}
+        for problem in await asyncio.to_thread(
+            lambda: [*missing_extras(reports), *unwritable(reports, config.directory, self._state)]
+        ):
+            log.error("report_cannot_be_made", place=problem.place, problem=problem.message)
+
+    async def _take(self, slot: datetime, take: Callable[[], Awaitable[None]]) -> None:
         """Take a slot, however often the database must be asked; whether it is away for good others find out."""
         wait = _BACKOFF_FIRST
         while True:
             try:
-                await worker.fire(globs, slot, delay)
+                await take()
             except StoreUnavailable as error:
                 log.warning("slot_not_taken", slot=slot.isoformat(), problem=str(error), next_try_seconds=wait)
                 await self._sleep(wait)
@@ -215,7 +247,13 @@ class Service:
         self._reload.clear()
         return not self._stopping.is_set()
 
-    async def _reloaded(self, worker: Worker, schedules: Schedules, config: Config) -> Config:
+    async def _reloaded(
+        self,
+        worker: Worker,
+        schedules: Schedules[ScheduleSettings],
+        reports: Schedules[ReportSettings],
+        config: Config,
+    ) -> Config:
         """Read the configuration again; return the one in force from now on."""
         self._notifier.reloading()
         try:
@@ -229,7 +267,9 @@ class Service:
             return config
         self._set_up_log(wanted)
         await worker.use(*opened)
-        schedules.replace(self._schedules_of(wanted))
+        schedules.replace(self._of_scheduler(wanted.document.schedules))
+        reports.replace(self._of_scheduler(wanted.document.reports))
+        await self._look_at_reports(wanted)
         log.info("configuration_reloaded", config=str(wanted.path))
         self._notifier.ready(worker.status(schedules.next_at))
         return wanted
@@ -242,7 +282,7 @@ class Service:
             log.warning("reload_needs_restart", tables=changed)
         return replace(wanted, document=wanted.document.model_copy(update=kept))
 
-    async def _show_status(self, worker: Worker, schedules: Schedules) -> None:
+    async def _show_status(self, worker: Worker, schedules: Schedules[ScheduleSettings]) -> None:
         while True:
             await asyncio.sleep(_STATUS_SECONDS)
             self._notifier.status(worker.status(schedules.next_at))

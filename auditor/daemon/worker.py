@@ -1,4 +1,4 @@
-"""Works the queue: sweeps that schedules enqueued, one at a time for an environment, and deliveries to hooks."""
+"""Works the queue: sweeps, one at a time for an environment, reports, and deliveries to hooks."""
 
 import asyncio
 import itertools
@@ -21,6 +21,9 @@ from pgqueuer.types import QueueManagerId
 from auditor.alerts.deliveries import HEARTBEAT, JOBS_AT_ONCE, Deliveries, wait_after
 from auditor.alerts.refreshing import Refresher
 from auditor.config.assembly import Assembly
+from auditor.config.scheduled_reports import ReportSettings
+from auditor.daemon import reports
+from auditor.daemon.reports import Reporter
 from auditor.daemon.role import Role
 from auditor.model.errors import StoreUnavailable, SweepUnderWay, ungrouped
 from auditor.model.sweep import SweepStatus
@@ -81,6 +84,7 @@ class Worker:
     def __init__(
         self,
         pool: Pool,
+        reporter: Reporter,
         *,
         role: Role,
         worker_id: UUID,
@@ -89,6 +93,7 @@ class Worker:
         stopping: asyncio.Event,
     ) -> None:
         self.pool = pool
+        self._reporter = reporter
         self.sweeping: set[str] = set()
         """Environments being swept by this process."""
         self._role = role
@@ -129,6 +134,11 @@ class Worker:
         for name in document.environments:
             if _entrypoint_of(name) not in self._queue.entrypoint_registry:
                 self._queue.entrypoint(_entrypoint_of(name), concurrency_limit=1, on_failure="hold")(self._sweep)
+        for name in document.reports:
+            if reports.entrypoint_of(name) not in self._queue.entrypoint_registry:
+                self._queue.entrypoint(reports.entrypoint_of(name), concurrency_limit=1, on_failure="hold")(
+                    self._report
+                )
         for name in assembly.hooks:
             self._deliver_to(name)
         if before is not None:
@@ -264,6 +274,15 @@ class Worker:
                 self.sweeping.discard(name)
         if summary.status is SweepStatus.RUNNING:
             raise RetryRequested(reason="auditor was asked to stop")
+
+    async def fire_report(self, name: str, settings: ReportSettings, slot: datetime) -> None:
+        """Enqueue the report of a slot, unless another replica has; raises ``StoreUnavailable`` as ``fire`` does."""
+        with translated():
+            await self._reporter.take(name, settings, slot)
+
+    async def _report(self, job: Job) -> None:
+        async with self._in_use() as assembly:
+            await self._reporter.run_job(job, assembly.config, assembly.routing, self._stopping)
 
     async def _deliver(self, job: Job) -> None:
         async with self._in_use() as assembly:

@@ -80,6 +80,10 @@ class DeliveryFailed(AuditorError):
         super().__init__(message)
 
 
+class ReportFailed(AuditorError):
+    """A scheduled report could not be made, or not in time; the daemon tries again."""
+
+
 @contextmanager
 def ungrouped() -> Iterator[None]:
     """Raise, in place of a task group's errors, the one that a caller can act on: the first of ours, else the first."""

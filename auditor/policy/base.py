@@ -45,6 +45,14 @@ class Framework(StrEnum):
         """Its name on the command line: ``nist-800-53``."""
         return self.name.lower().replace("_", "-")
 
+    @classmethod
+    def named(cls, name: str) -> "Framework":
+        """Return the framework of that name, the long one or the short one; raises ``ValueError`` with those known."""
+        for framework in cls:
+            if name.casefold() in (framework.slug, framework.value.casefold()):
+                return framework
+        raise ValueError(f'unknown framework "{name}"; known are {", ".join(one.slug for one in cls)}')
+
 
 Controls = Mapping[Framework, tuple[str, ...]]
 """Framework → ids of its controls, as that framework writes them."""

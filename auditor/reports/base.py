@@ -4,7 +4,7 @@ import io
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
-from typing import BinaryIO, Protocol, TextIO
+from typing import BinaryIO, Final, Protocol, TextIO, runtime_checkable
 
 import msgspec
 
@@ -94,13 +94,17 @@ async def _no_days() -> Timeline:
     return Timeline(date.min, date.min, (), ())
 
 
+AWS_ACCOUNT: Final = "[0-9]{12}"
+AWS_REGION: Final = "[a-z]{2}(-[a-z]+)+-[0-9]+"
+
+
 class Aws(msgspec.Struct, frozen=True):
     """Where in AWS findings belong that go there."""
 
     account: str
-    """Twelve digits."""
+    """Twelve digits (``AWS_ACCOUNT``)."""
     region: str
-    """``eu-central-1``."""
+    """``eu-central-1`` (``AWS_REGION``)."""
 
 
 class ReportData(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +175,15 @@ class Format(Protocol):
 
         ``out`` only takes bytes: it can neither be read nor sought. Text is UTF-8 (``as_text``).
         """
+        ...
+
+
+@runtime_checkable
+class Demanding(Protocol):
+    """A format that takes more than auditor itself installs."""
+
+    def require(self) -> None:
+        """Raise ``ConfigError``, with the mend, where it cannot be written here."""
         ...
 
 

@@ -25,6 +25,10 @@ class Pdf:
     def __init__(self, max_listed: int = MAX_LISTED) -> None:
         self._page = Html(max_listed, is_paper=True)
 
+    def require(self) -> None:
+        """Raise ``ConfigError`` where WeasyPrint, or a library of the system that it needs, is missing."""
+        _weasyprint()
+
     async def write(self, data: ReportData, findings: Findings, out: BinaryIO) -> None:
         """Write the document, which is laid out as a whole.
 

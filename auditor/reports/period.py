@@ -2,12 +2,15 @@
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 _YEAR: Final = re.compile(r"(\d{4})")
 _QUARTER: Final = re.compile(r"(\d{4})-?[Qq]([1-4])")
 _MONTH: Final = re.compile(r"(\d{4})-(\d{2})")
 _WEEK: Final = re.compile(r"(\d{4})-?[Ww](\d{2})")
+Unit = Literal["day", "week", "month", "quarter", "year"]
+"""Of a calendar."""
+
 _DAY: Final = timedelta(days=1)
 _TICK: Final = timedelta(microseconds=1)
 
@@ -53,6 +56,22 @@ def parse_period(text: str) -> Period:
     if end < start:
         raise ValueError(f'"{text}" ends before it begins')
     return Period(text, start, end)
+
+
+def previous(unit: Unit, at: date) -> Period:
+    """Return the last whole day, week, month, quarter or year before a day."""
+    match unit:
+        case "day":
+            name = str(at - _DAY)
+        case "week":
+            name = "{:04}-W{:02}".format(*(at - 7 * _DAY).isocalendar()[:2])
+        case "month":
+            name = str(at.replace(day=1) - _DAY)[:7]
+        case "quarter":
+            name = f"{at.year - (at.month <= 3)}-Q{(at.month - 1) // 3 or 4}"
+        case "year":
+            name = f"{at.year - 1:04}"
+    return parse_period(name)
 
 
 def _days_of(text: str) -> tuple[date, date]:

@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from auditor.model.errors import ConfigError, Problem, StoreUnavailable
-from auditor.store import findings, outbox, posture
+from auditor.store import findings, outbox, posture, reports
 from auditor.store.connection import Pool
 from auditor.store.database import translated
 from auditor.web.metrics import Metrics
@@ -67,6 +67,7 @@ class Endpoint:
                         await findings.count_waived(connection),
                         await outbox.count(connection),
                         await outbox.oldest_pending(connection),
+                        await reports.last_made(connection),
                     )
         except StoreUnavailable as error:
             return web.Response(status=503, text=f"{error}\n")

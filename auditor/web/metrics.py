@@ -55,6 +55,13 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._reports = Counter(
+            "auditor_reports",
+            "Attempts to make a scheduled report, by how they ended",
+            ("report", "result"),
+            registry=self._registry,
+        )
+
     def watch(self, limits: Mapping[str, Limited]) -> None:
         """Show these environments' limits as they are whenever somebody asks."""
         self._limits = limits
@@ -75,6 +82,10 @@ class Metrics:
         """Note how one attempt at a delivery ended."""
         self._deliveries.labels(hook, state).inc()
 
+    def reported(self, report: str, result: str) -> None:
+        """Note how one attempt to make a report ended."""
+        self._reports.labels(report, result).inc()
+
     def render(
         self,
         environments: Sequence[EnvironmentState],
@@ -82,12 +93,14 @@ class Metrics:
         waived: Mapping[str, Mapping[Severity, int]],
         deliveries: Mapping[tuple[str, DeliveryState], int],
         oldest_pending: Mapping[str, datetime],
+        reports: Mapping[str, datetime],
     ) -> bytes:
         """Return everything as text: the counters of this process, and gauges of what the database says."""
         gauges = CollectorRegistry()
         gauges.register(_Snapshot(_gauges(environments, findings, waived)))
         gauges.register(_Snapshot(_limit_gauges(self._limits)))
         gauges.register(_Snapshot(_delivery_gauges(deliveries, oldest_pending)))
+        gauges.register(_Snapshot([_report_gauge(reports)]))
         return generate_latest(self._registry) + generate_latest(gauges)
 
 
@@ -178,3 +191,12 @@ def _delivery_gauges(
     for hook, since in oldest_pending.items():
         oldest.add_metric((hook,), since.timestamp())
     yield from (states, oldest)
+
+
+def _report_gauge(reports: Mapping[str, datetime]) -> Metric:
+    made = GaugeMetricFamily(
+        "auditor_report_made_timestamp_seconds", "When each report was last made, Unix time", labels=("report",)
+    )
+    for name, at in reports.items():
+        made.add_metric((name,), at.timestamp())
+    return made

@@ -1,7 +1,6 @@
 """Slots: the same in every replica, found again by who was not there, and fired when they come."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -67,11 +66,11 @@ class Fired:
     """What was fired, and a schedule's way of telling."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Sequence[str], datetime, timedelta]] = []
+        self.calls: list[tuple[str, ScheduleSettings, datetime]] = []
         self.is_one_more = asyncio.Event()
 
-    async def __call__(self, globs: Sequence[str], slot: datetime, delay: timedelta) -> None:
-        self.calls.append((globs, slot, delay))
+    async def __call__(self, name: str, settings: ScheduleSettings, slot: datetime) -> None:
+        self.calls.append((name, settings, slot))
         self.is_one_more.set()
 
     async def wait_for(self, number: int) -> None:
@@ -87,20 +86,21 @@ def clock() -> datetime:
 
 async def test_schedule_catches_up_at_once_and_then_fires_slot_after_slot() -> None:
     fired = Fired()
-    schedules = Schedules(clock)
-    schedules.replace({"often": schedule(every="1s", environments=["prod*"])})
+    schedules = Schedules[ScheduleSettings](clock)
+    often = schedule(every="1s", environments=["prod*"])
+    schedules.replace({"often": often})
     running = asyncio.create_task(schedules.run(fired))
     await fired.wait_for(3)
     running.cancel()
     await asyncio.wait([running])
-    slots = [slot for _globs, slot, _delay in fired.calls]
+    slots = [slot for _name, _settings, slot in fired.calls]
     assert slots[1:3] == [slots[0] + timedelta(seconds=1), slots[0] + timedelta(seconds=2)]
-    assert {(tuple(globs), delay) for globs, _slot, delay in fired.calls} == {(("prod*",), timedelta(0))}
+    assert all((name, settings) == ("often", often) for name, settings, _slot in fired.calls)
 
 
 async def test_schedules_that_were_replaced_fire_no_more_and_the_new_ones_catch_up() -> None:
     fired = Fired()
-    schedules = Schedules(lambda: at("2026-11-24T13:00:00"))
+    schedules = Schedules[ScheduleSettings](lambda: at("2026-11-24T13:00:00"))
     schedules.replace({"gone": schedule(cron="0 1 * * *"), "kept": NIGHTLY})
     assert schedules.next_at == at("2026-11-25T01:00:00")
     schedules.replace({"kept": NIGHTLY, "new": schedule(cron="0 3 * * *")})
@@ -109,27 +109,14 @@ async def test_schedules_that_were_replaced_fire_no_more_and_the_new_ones_catch_
     await fired.wait_for(2)
     running.cancel()
     await asyncio.wait([running])
-    assert {slot for _globs, slot, _delay in fired.calls} == {at("2026-11-24T02:00:00"), at("2026-11-24T03:00:00")}
-
-
-async def test_jitter_delays_the_sweep_and_not_the_slot() -> None:
-    fired = Fired()
-    schedules = Schedules(lambda: at("2026-11-24T13:00:00"))
-    schedules.replace({"nightly": schedule(cron="0 2 * * *", jitter_seconds=600)})
-    running = asyncio.create_task(schedules.run(fired))
-    await fired.wait_for(1)
-    running.cancel()
-    await asyncio.wait([running])
-    ((_globs, slot, delay),) = fired.calls
-    assert slot == at("2026-11-24T02:00:00")
-    assert timedelta(0) < delay <= timedelta(minutes=10)
+    assert {slot for _name, _settings, slot in fired.calls} == {at("2026-11-24T02:00:00"), at("2026-11-24T03:00:00")}
 
 
 async def test_failure_to_fire_is_not_swallowed() -> None:
-    async def fail(_globs: Sequence[str], _slot: datetime, _delay: timedelta) -> None:
+    async def fail(_name: str, _settings: ScheduleSettings, _slot: datetime) -> None:
         raise RuntimeError("as planned")
 
-    schedules = Schedules(clock)
+    schedules = Schedules[ScheduleSettings](clock)
     schedules.replace({"nightly": NIGHTLY})
     with pytest.raises(RuntimeError, match="as planned"):
         await schedules.run(fail)

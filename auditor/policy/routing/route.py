@@ -32,9 +32,11 @@ class Topic(StrEnum):
     """A finding of DT-AUD-02: too few tokens were audited, or too late. It is ``opened`` or the like as well."""
     DELIVERY_DEAD = "delivery_dead"
     """Alerts were given up, because a hook did not take them."""
+    REPORT_FAILED = "report_failed"
+    """A scheduled report could not be made; it is tried again, or given up."""
 
 
-OPERATIONAL: Final = frozenset({Topic.SWEEP_FAILED, Topic.DELIVERY_DEAD})
+OPERATIONAL: Final = frozenset({Topic.SWEEP_FAILED, Topic.DELIVERY_DEAD, Topic.REPORT_FAILED})
 """Of auditor itself: these pass ``min_severity`` and wait for no digest."""
 
 TOPICS: Final = {
