@@ -157,6 +157,8 @@ def main() -> None:
     sys.excepthook = sys.__excepthook__  # whose last line says why; who started this process redacts it
     with suppress(OSError):  # systemd may forbid it
         os.nice(_NICENESS)
+    with suppress(OSError):  # where memory runs out, it is this process that goes, and not the daemon or PostgreSQL
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     given = msgspec.json.decode(sys.stdin.buffer.read(), type=_Input)
     with answers:
         answers.write(msgspec.json.encode(asyncio.run(_answer(given))))

@@ -1,7 +1,7 @@
 """Figures that a report's pictures and statements are made of, read beside the findings in the same snapshot."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime
 from typing import Final
 
 import msgspec
@@ -12,8 +12,8 @@ from auditor.store import figures
 from auditor.store.connection import Connection
 from auditor.store.figures import Adherence, AppliedPolicy, OwnerIdleness, SweptDay, WaiverInForce
 
-SWEPT_DAYS: Final = 90
-"""How far the picture of sweeps looks back."""
+DAYS_SHOWN: Final = 90
+"""How far the pictures over time look back in a report without a period."""
 MAX_OWNERS: Final = 12
 """Owners that are named one by one."""
 
@@ -22,6 +22,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """What the database counted; see ``auditor.store.figures`` for what each figure holds."""
 
     ages: Mapping[Severity, tuple[int, ...]] = {}
+    oldest_opened_at: datetime | None = None
     idleness: Sequence[OwnerIdleness] = ()
     scope_risk: Mapping[str, Mapping[RiskTier, int]] = {}
     adherence: Mapping[Severity, Adherence] = {}
@@ -34,16 +35,17 @@ async def read(
     connection: Connection,
     now: datetime,
     since: datetime,
+    first_day: date,
     environments: Sequence[str] = (),
     rules: Sequence[str] = (),
 ) -> Figures:
     """Read every figure of some environments, and of some rules' findings, empty for all.
 
-    Findings that ended count from ``since`` on.
+    Findings that ended count from ``since`` on, and sweeps from ``first_day`` on.
     """
-    first_day = (now - timedelta(days=SWEPT_DAYS - 1)).date()
     return Figures(
         ages=await figures.ages(connection, now, environments, rules),
+        oldest_opened_at=await figures.oldest(connection, environments, rules),
         idleness=await figures.idleness(connection, now, environments, most=MAX_OWNERS),
         scope_risk=await figures.scope_risk(connection, now, environments),
         adherence=await figures.adherence(connection, now, since, environments, rules),

@@ -13,7 +13,8 @@ from auditor.outside_text import clipped, visible
 from auditor.policy.scopes import RiskTier
 from auditor.reports import charts
 from auditor.reports.base import ReportData
-from auditor.reports.figures import SWEPT_DAYS
+from auditor.reports.figures import DAYS_SHOWN
+from auditor.reports.period import Period
 from auditor.reports.sentences import WORST_FIRST, plural, share
 from auditor.store.figures import AGES, IDLE, Adherence, OwnerIdleness, SweptDay
 from auditor.store.timeline import Timeline
@@ -65,7 +66,7 @@ def pictures(data: ReportData, timeline: Timeline) -> list[Picture]:
         _trend(timeline, min((one.day for one in figures.swept_days), default=timeline.first_day)),
         _ages(data),
         _deadlines(data),
-        _sweeps(figures.swept_days, data.instant.astimezone(UTC).date()),
+        _sweeps(figures.swept_days, data.instant.astimezone(UTC).date(), data.period),
         _idleness(figures.idleness),
         _scopes(data),
     ]
@@ -179,8 +180,8 @@ def _days(one: Adherence) -> str:
     return plural(one.days[0], "day") if len(one.days) == 1 else f"{one.days[0]:,} to {one.days[-1]:,} days"
 
 
-def _sweeps(swept: Sequence[SweptDay], today: date) -> Picture:
-    title = f"Sweeps of the last {SWEPT_DAYS} days"
+def _sweeps(swept: Sequence[SweptDay], today: date, period: Period | None) -> Picture:
+    title = f"Sweeps of the last {DAYS_SHOWN} days" if period is None else f"Sweeps of {period.name}"
     if not swept:
         return Picture(id="sweeps", title=title, says="No sweep ended in that time.")
     days: dict[str, list[SweptDay]] = {}

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from typing import Final
 
 from pydantic import ValidationError
 
@@ -27,9 +26,6 @@ from auditor.store.connection import Pool
 from auditor.store.findings import Counts, Filter
 from auditor.store.posture import EnvironmentState
 from auditor.store.timeline import timeline
-
-TIMELINE_DAYS: Final = 90
-"""Over how many days a report without a period tells how findings stood."""
 
 _NOTHING = Counts({}, {}, 0, 0)
 _NOT_APPLIED = RuleStanding(RuleState.NOT_ASSESSED, "the last sweep did not apply it")
@@ -62,7 +58,7 @@ async def snapshot(
     instant = as_of or now
     since = instant - timedelta(days=resolved_days) if period is None else period.start
     last_day = instant.astimezone(UTC).date()
-    first_day = last_day - timedelta(days=TIMELINE_DAYS - 1) if period is None else period.first_day
+    first_day = last_day - timedelta(days=figures.DAYS_SHOWN - 1) if period is None else period.first_day
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         exact_since = await past.exact_since(connection)
         if as_of is not None:
@@ -103,7 +99,7 @@ async def snapshot(
             exact_since=exact_since,
             timeline=lambda: timeline(connection, first_day, last_day, environments, serving),
             schedules=schedules,
-            figures=await figures.read(connection, instant, since, environments, serving),
+            figures=await figures.read(connection, instant, since, first_day, environments, serving),
             forecasts=await forecasts(connection, instant, Staggering(), environments),
             verdicts=lambda: judgements(connection, revocation.Filter(environments=tuple(environments)), instant),
         )

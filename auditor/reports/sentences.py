@@ -2,14 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, timedelta
 from typing import Final
 
 from auditor.model.finding import Severity
 from auditor.model.sweep import RuleState, SweepStatus
+from auditor.policy.wording import day
 from auditor.reports.base import EnvironmentPosture, ReportData, RulePosture
 
 WORST_FIRST: Final = tuple(sorted(Severity, key=lambda severity: severity.rank, reverse=True))
 
+_SOON_DAYS: Final = 30
+"""What expires or ends within so many days is coming up."""
 _NAMED: Final = 5
 """How many names or reasons a sentence holds before it counts the rest."""
 
@@ -84,7 +88,17 @@ def summary(data: ReportData) -> list[str]:
     """Return the sentences of the summary, each with its full stop."""
     if not data.environments:
         return ["No environment is configured, so there is nothing to audit."]
-    return [_scope(data), _findings(data), _coverage(data), *_gaps(data), *_warnings(data), *_rules(data)]
+    return [
+        _scope(data),
+        _findings(data),
+        *_deadlines(data),
+        *_expiry(data),
+        *_waivers(data),
+        _coverage(data),
+        *_gaps(data),
+        *_warnings(data),
+        *_rules(data),
+    ]
 
 
 def _scope(data: ReportData) -> str:
@@ -111,6 +125,65 @@ def _findings(data: ReportData) -> str:
         now += f" {waived:,} {verb}: {severities(waivers)}."
     past = plural(resolved, "was resolved", "were resolved") if resolved else "None was resolved"
     return f"{now} {past} in the last {plural(data.resolved_since_days, 'day')}."
+
+
+def _deadlines(data: ReportData) -> list[str]:
+    """Say since when findings are open, and how many are past the deadline that the policy gives them (DT-AUD-04)."""
+    oldest = data.figures.oldest_opened_at
+    if oldest is None:
+        return []
+    days = (data.instant - oldest).days
+    age = f"The oldest open finding has been open since {day(oldest)} ({plural(days, 'day')})"
+    kept = data.figures.adherence
+    if not kept:
+        return [f"{age}; the policies applied set no deadline."]
+    late = {severity: one.open_late for severity, one in kept.items() if one.open_late}
+    in_time = sum(one.open_in_time for one in kept.values())
+    if not late and not in_time:
+        return [f"{age}; no open finding has a deadline."]
+    if not late:
+        return [f"{age}; none of {plural(in_time, 'finding')} with a deadline is past it."]
+    count = sum(late.values())
+    parts = severities({severity: late.get(severity, 0) for severity in WORST_FIRST})
+    whole = plural(count + in_time, "finding")
+    return [f"{age}; {count:,} of {whole} with a deadline {_be(count, 'is', 'are')} past it: {parts}."]
+
+
+def _expiry(data: ReportData) -> list[str]:
+    """Say what expires soon, and of how many tokens that is not known."""
+    if not data.forecasts:
+        return []
+    last = data.instant.astimezone(UTC).date() + timedelta(days=_SOON_DAYS)
+    ends: Counter[date] = Counter()
+    for forecast in data.forecasts:
+        ends.update({on: tokens for on, tokens in forecast.days.items() if on <= last})
+    unknown = sum(environment.unknown_tokens for environment in data.environments)
+    caveat = f"; of {plural(unknown, 'unknown token')} that is not known" if unknown else ""
+    if not ends:
+        return [f"No live token expires within {_SOON_DAYS} days{caveat}."]
+    count = ends.total()
+    first = min(ends)
+    when = f"on {first}" if len(ends) == 1 else f"the first on {first}"
+    return [f"{plural(count, 'live token expires', 'live tokens expire')} within {_SOON_DAYS} days, {when}{caveat}."]
+
+
+def _waivers(data: ReportData) -> list[str]:
+    """Say which waivers end soon, and what follows."""
+    if not data.figures.waivers:
+        return []
+    last = data.instant + timedelta(days=_SOON_DAYS)
+    ending = [one for one in data.figures.waivers if one.waiver.until <= last]
+    if not ending:
+        return [f"No waiver in force ends within {_SOON_DAYS} days."]
+    first = min(one.waiver.until for one in ending)
+    when = f"on {day(first)}" if len(ending) == 1 else f"the first on {day(first)}"
+    muted = sum(one.findings for one in ending)
+    follows = (
+        "the finding that it mutes then counts again"
+        if muted == 1
+        else f"the {muted:,} findings that {_be(len(ending), 'it mutes', 'they mute')} then count again"
+    )
+    return [f"{plural(len(ending), 'waiver ends', 'waivers end')} within {_SOON_DAYS} days, {when}; {follows}."]
 
 
 def _coverage(data: ReportData) -> str:

@@ -53,6 +53,21 @@ async def ages(
     return {severity: tuple(bands) for severity, bands in counted.items()}
 
 
+async def oldest(
+    connection: Connection, environments: Sequence[str] = (), rules: Sequence[str] = ()
+) -> datetime | None:
+    """Return when the oldest of the open findings that no waiver covers was opened; None where there is none."""
+    at: datetime | None = await connection.fetchval(
+        f"""
+        select min(f.opened_at) from finding f join environment on environment.id = f.environment_id
+        where f.status = 'open' and f.waiver is null and {_HERE} and {_OF_RULES}
+        """,
+        list(environments),
+        list(rules),
+    )
+    return at
+
+
 class OwnerIdleness(msgspec.Struct, frozen=True):
     """How long the live tokens of one owner have been idle."""
 

@@ -93,8 +93,8 @@ async def mailed(message: Message, directory: Path, **settings: object) -> Any:
 async def test_mail_brings_the_files(made: Message, tmp_path: Path) -> None:
     mail = await mailed(made, tmp_path)
     assert mail["Subject"] == "Report monthly of 2026-10: 2 findings are open, 1 of them critical"
-    attached = {part.get_filename(): part.get_content() for part in mail.iter_attachments()}
-    assert attached == {"r.html": PAGE.decode(), "r.csv": TABLE.decode().replace("\r\n", "\n")}
+    attached = {part.get_filename(): part.get_payload(decode=True) for part in mail.iter_attachments()}
+    assert attached == {"r.html": PAGE, "r.csv": TABLE}
     body = mail.get_body(("plain",)).get_content()
     assert hashlib.sha256(PAGE).hexdigest() in body
     assert "enclosed" not in body

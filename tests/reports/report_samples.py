@@ -466,6 +466,7 @@ def sample_figures() -> Figures:
             Severity.LOW: (0, 0, 1, 1, 0),
             Severity.INFO: (1, 0, 0, 0, 0),
         },
+        oldest_opened_at=NOW - timedelta(days=260, minutes=37),
         idleness=(
             OwnerIdleness("observability", True, 1, (42, 9, 6, 3, 4)),
             OwnerIdleness(None, True, 1, (3, 2, 4, 5, 2)),

@@ -1,17 +1,28 @@
 """The sentences of the summary: figures, plural forms, and honesty about what is unknown."""
 
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
 import pytest
 
 from auditor.model.finding import Severity
 from auditor.model.sweep import RuleState, SweepStatus
 from auditor.policy.registry import rules
 from auditor.reports.base import EnvironmentPosture, RulePosture
+from auditor.reports.figures import Figures
 from auditor.reports.sentences import headline, listed, plural, share, summary
-from tests.reports.report_samples import environment, estate, report, sweep
+from auditor.store.figures import Adherence, WaiverInForce
+from tests.reports.report_samples import NOW, WAIVER, environment, estate, expiry, report, sweep
 
 ESTATE = f"""
 The sources hold 223 tokens for 4 environments.
 15 findings are open on 15 tokens: 3 critical, 5 high, 4 medium, 2 low and 1 info. 3 were resolved in the last 30 days.
+The oldest open finding has been open since 2025-06-15 (260 days); 3 of 14 findings with a deadline are past it: \
+2 critical and 1 high.
+3 live tokens expire within 30 days, the first on 2026-03-02; of 31 unknown tokens that is not known.
+No waiver in force ends within 30 days.
 192 of 223 tokens (86.0%) were audited; 31 are unknown, which is not a pass. \
 Lookups failed in the last sweeps because: the sweep stopped before its turn (22), 429 until the retries ended (5), \
 no answer within 30 s (3) and 401: the auditor's own token was not accepted (1).
@@ -180,3 +191,69 @@ def test_rules_of_a_never_swept_environment_count_nowhere() -> None:
 
 def test_report_without_environments_says_only_that() -> None:
     assert summary(report()) == ["No environment is configured, so there is nothing to audit."]
+
+
+def told(about: str, **figures: Any) -> list[str]:
+    """The sentences of the summary that speak of something, with these figures."""
+    return [one for one in summary(report(environment(), figures=Figures(**figures))) if about in one]
+
+
+@pytest.mark.parametrize(
+    ("adherence", "words"),
+    [
+        ({}, "the policies applied set no deadline."),
+        ({Severity.HIGH: Adherence((7,))}, "no open finding has a deadline."),
+        ({Severity.HIGH: Adherence((7,), open_in_time=1)}, "none of 1 finding with a deadline is past it."),
+        (
+            {Severity.HIGH: Adherence((7,), open_late=1), Severity.LOW: Adherence((90,), open_in_time=1)},
+            "1 of 2 findings with a deadline is past it: 1 high.",
+        ),
+    ],
+)
+def test_oldest_finding_is_told_with_what_is_late(adherence: Mapping[Severity, Adherence], words: str) -> None:
+    (said,) = told("oldest", oldest_opened_at=NOW - timedelta(days=1), adherence=adherence)
+    assert said == f"The oldest open finding has been open since 2026-03-01 (1 day); {words}"
+
+
+def test_without_open_finding_nothing_is_said_of_its_age() -> None:
+    assert told("oldest", adherence={Severity.HIGH: Adherence((7,))}) == []
+
+
+@pytest.mark.parametrize(
+    ("days", "unknown", "words"),
+    [
+        ({}, 0, "No live token expires within 30 days."),
+        ({31: 5}, 1, "No live token expires within 30 days; of 1 unknown token that is not known."),
+        ({30: 1}, 0, "1 live token expires within 30 days, on 2026-04-01."),
+        (
+            {2: 1, 4: 1199},
+            2,
+            "1,200 live tokens expire within 30 days, the first on 2026-03-04; of 2 unknown tokens that",
+        ),
+    ],
+)
+def test_what_expires_soon_is_told(days: Mapping[int, int], unknown: int, words: str) -> None:
+    made = expiry("production", 2000, **{f"_{ahead}": tokens for ahead, tokens in days.items()})
+    (said,) = [one for one in summary(report(environment(unknown_tokens=unknown), forecasts=[made])) if "expire" in one]
+    assert said.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("waivers", "words"),
+    [
+        ([], None),
+        ([(31, 4)], "No waiver in force ends within 30 days."),
+        ([(30, 1)], "1 waiver ends within 30 days, on 2026-04-01; the finding that it mutes then counts again."),
+        ([(2, 4)], "1 waiver ends within 30 days, on 2026-03-04; the 4 findings that it mutes then count again."),
+        (
+            [(2, 4), (3, 1), (90, 7)],
+            "2 waivers end within 30 days, the first on 2026-03-04; the 5 findings that they mute then count again.",
+        ),
+    ],
+)
+def test_waivers_that_end_soon_are_told(waivers: Sequence[tuple[int, int]], words: str | None) -> None:
+    in_force = [
+        WaiverInForce(msgspec.structs.replace(WAIVER, until=NOW + timedelta(days=ahead)), muted, Severity.HIGH)
+        for ahead, muted in waivers
+    ]
+    assert told("waiver", waivers=in_force) == ([words] if words else [])

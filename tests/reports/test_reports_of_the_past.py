@@ -16,6 +16,7 @@ from auditor.model.waiver import Waiver
 from auditor.policy.lifecycle import Change
 from auditor.policy.waivers import waiver_change
 from auditor.reports.period import parse_period
+from auditor.reports.pictures import pictures
 from auditor.reports.reading import snapshot
 from auditor.store import comparing, findings
 from auditor.store.as_of import look_back
@@ -196,6 +197,15 @@ async def test_period_is_of_its_end_and_tells_what_happened_in_it(database: Pool
     }
     assert data.environments[0].last_sweep is not None
     assert data.environments[0].last_sweep.finished_at == NOW + DAY
+
+
+async def test_pictures_of_a_period_show_the_sweeps_of_its_days(database: Pool) -> None:
+    async with database.acquire() as connection:
+        await lived_through(connection)
+    async with snapshot(database, now=NOW + 3 * DAY, resolved_days=0, period=parse_period("2026-11-25")) as (data, _):
+        assert [one.day for one in data.figures.swept_days] == [(NOW + DAY).date()]
+        titles = [picture.title for picture in pictures(data, await data.timeline())]
+    assert "Sweeps of 2026-11-25" in titles
 
 
 async def test_period_that_is_not_over_is_of_now_with_what_was_resolved_in_it(database: Pool) -> None:

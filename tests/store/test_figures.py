@@ -22,6 +22,7 @@ from auditor.store.figures import (
     ages,
     applied_policies,
     idleness,
+    oldest,
     scope_risk,
     swept_days,
     waivers_in_force,
@@ -170,6 +171,18 @@ async def test_findings_have_no_deadline_where_the_rule_was_not_applied(connecti
     await store(await begin(connection), {}, says={0: (violation(),)})
 
     assert await adherence(connection, NOW, NOW) == {}
+
+
+async def test_oldest_open_finding_that_no_waiver_covers_is_known(connection: Connection) -> None:
+    assert await oldest(connection) is None
+    await store(await begin(connection, now=NOW - 9 * DAY), {}, says={0: (violation(),)})
+    await store(await begin(connection), {}, says={0: (violation(), violation(rule="DT-OWN-01"))})
+
+    assert await oldest(connection) == NOW - 9 * DAY
+    assert await oldest(connection, ["prod"], ["DT-OWN-01"]) == NOW
+    assert await oldest(connection, ["elsewhere"]) is None
+    await connection.execute("update finding set waiver = '{}', waived_severity = severity where rule_id = 'DT-EXP-01'")
+    assert await oldest(connection) == NOW
 
 
 async def test_last_sweep_of_each_day_counts(connection: Connection) -> None:
