@@ -152,19 +152,16 @@ class Reporter:
             now = self._clock()
             directory = directory_of(settings, config.directory, self._state)
             try:
-                try:
-                    room = await asyncio.to_thread(_make_room, directory, report.id)
-                    done = await written(
-                        self._order(report, settings, config, room, now),
-                        self._server,
-                        self._environ,
-                        seconds=parse_duration(settings.timeout).total_seconds(),
-                    )
-                    files = await self._publish(report, done, room.parent, hooks)
-                finally:
-                    await asyncio.to_thread(_clear, directory, report.id)
-            except OSError as error:
-                raise ReportFailed(f"{directory} cannot be written to: {error.strerror}") from error
+                room = await _on_disk(directory, lambda: _make_room(directory, report.id))
+                done = await written(
+                    self._order(report, settings, config, room, now),
+                    self._server,
+                    self._environ,
+                    seconds=parse_duration(settings.timeout).total_seconds(),
+                )
+                files = await self._publish(report, done, room.parent, hooks)
+            finally:
+                await asyncio.to_thread(_clear, directory, report.id)
         await self._prune(report.name, settings.keep)
         return files
 
@@ -191,7 +188,7 @@ class Reporter:
         async with self._pool.acquire() as connection, connection.transaction():
             if not await reports.made(connection, report.id, done.said, files, self._host, now):
                 return ()
-            await asyncio.to_thread(_move, [file.path for file in done.files], directory)
+            await _on_disk(directory, lambda: _move([file.path for file in done.files], directory))
             if hooks:
                 made = await reports.report(connection, report.id)
                 await outbox.add(connection, {hook: [made_alert(made, outbox.new_id(), now)] for hook in hooks})
@@ -249,6 +246,13 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
         doing.cancel()
         await asyncio.wait((doing, waiting))
     raise RetryRequested(reason=_ASKED_TO_STOP)
+
+
+async def _on_disk(directory: Path, work: Callable[[], T]) -> T:
+    try:
+        return await asyncio.to_thread(work)
+    except OSError as error:
+        raise ReportFailed(f"{directory} cannot be written to: {error.strerror}") from error
 
 
 def _make_room(directory: Path, number: int) -> Path:
