@@ -54,7 +54,6 @@ class Metrics:
             ("hook", "result"),
             registry=self._registry,
         )
-
         self._reports = Counter(
             "auditor_reports",
             "Attempts to make a scheduled report, by how they ended",

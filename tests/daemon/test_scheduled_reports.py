@@ -87,7 +87,7 @@ class Desk:
         """Run the job of the report that was asked for last."""
         number = (await self.listed())[0].id
         job = Job.model_construct(payload=msgspec.json.encode(ReportJob(number)), attempts=0)
-        routing = routing_of(self.config.document, self.config.hooks)
+        routing = routing_of(self.config.document, self.config.hooks, self.config.owners)
         await self.reporter.run_job(job, self.config, routing, self.stopping)
 
     async def listed(self) -> Sequence[Report]:
