@@ -14,14 +14,16 @@ _HASH_LENGTH: Final = 32
 def key_of(alert: Alert, limit: int) -> str:
     """Return the key of what an alert is about, of so many characters at most: the same for all alerts about it.
 
-    Of a finding it is the finding's own key, of a waiver its id in the environment, and else event and environment. Too
-    long a key is cut, and ends in a hash of the whole.
+    Of a finding it is the finding's own key, of a waiver its id in the environment, of a report its name, and else
+    event and environment. Too long a key is cut, and ends in a hash of the whole.
     """
     parts = ["auditor", alert.environment, alert.event.removesuffix(".ended")]
     if alert.event.startswith("finding."):
         parts = ["auditor", str(alert.data.get("key") or alert.id)]
     elif isinstance(waiver := alert.data.get("waiver"), dict):
         parts.append(str(waiver.get("id")))
+    elif alert.event.startswith("report."):
+        parts.append(str(alert.data.get("report")))
     elif alert.event in {"test", "test.ended"}:
         parts.append(str(alert.data.get("hook")))
     key = visible(redact("/".join(parts)))

@@ -190,8 +190,8 @@ class Reporter:
                 return ()
             await _on_disk(directory, lambda: _move([file.path for file in done.files], directory))
             if hooks:
-                made = await reports.report(connection, report.id)
-                await outbox.add(connection, {hook: [made_alert(made, outbox.new_id(), now)] for hook in hooks})
+                alert = made_alert(await reports.report(connection, report.id), outbox.new_id(), now)
+                await outbox.add(connection, {hook: [alert] for hook in hooks})
         log.info("report_made", report=report.name, period=report.period, files=[file.path for file in files])
         return files
 
