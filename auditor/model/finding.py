@@ -112,7 +112,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """UUID; the idempotency key of every delivery of this alert."""
     event: str
-    """``finding.opened`` … ``finding.reopened``, ``waiver.lapsing``, ``sweep.failed``, ``test``."""
+    """``finding.opened`` … ``finding.reopened``, ``waiver.lapsing``, ``sweep.failed``, ``report.made``, ``test`` …"""
     severity: Severity
     environment: str
     at: datetime
