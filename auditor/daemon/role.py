@@ -8,7 +8,8 @@ class Role(StrEnum):
 
     ALL = "all"
     SCHEDULER = "scheduler"
-    """Takes the slots of schedules and reports, and makes alerts that fall due; needs no secret of an environment or hook."""
+    """Takes the slots of sweeps and reports, and makes alerts that fall due; needs no secret of an environment or
+    hook."""
     WORKER = "worker"
     """Sweeps, makes reports, and delivers to hooks."""
 
