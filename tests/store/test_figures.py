@@ -13,6 +13,7 @@ from auditor.model.sweep import RuleStanding, RuleState, SweepStatus
 from auditor.policy.document import PolicyDocument
 from auditor.policy.scopes import RiskTier
 from auditor.store import sweeps
+from auditor.store.as_of import look_back
 from auditor.store.connection import Connection, Pool
 from auditor.store.figures import (
     Adherence,
@@ -127,6 +128,8 @@ async def test_token_counts_once_in_each_family_at_the_highest_tier_it_has_there
     async with connection.transaction():
         counted = await scope_risk(connection, NOW)
         assert await scope_risk(connection, NOW, ["elsewhere"]) == {}
+        await look_back(connection, NOW)
+        assert await scope_risk(connection, NOW) == counted
 
     assert counted["brandNew"] == {RiskTier.HIGH: 1}
     (other,) = (counted[family] for family in counted if family != "brandNew")
