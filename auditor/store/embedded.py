@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -101,7 +101,11 @@ def _leave(directory: Path, users: int) -> None:
         except BlockingIOError:
             return
         else:
+            sockets = _sockets_of(directory / "data")
             _pg_ctl(directory, "stop", "-m", "fast", "-w", "-t", str(_START_SECONDS))
+            if sockets is not None and sockets != directory:
+                with suppress(OSError):
+                    sockets.rmdir()
         finally:
             os.close(users)
 
@@ -120,9 +124,8 @@ def _ensure_running(directory: Path) -> Address:
     data = directory / "data"
     if not data.exists():
         _initialise(directory, data)
-    if _pg_ctl(directory, "status").returncode == 0:
-        # The directory of its socket is on line 5 of postmaster.pid (PostgreSQL, "Database File Layout").
-        return Address(Path((data / "postmaster.pid").read_text().splitlines()[4]))
+    if _pg_ctl(directory, "status").returncode == 0 and (sockets := _sockets_of(data)):
+        return Address(sockets)
     address = Address(_socket_directory(directory))
     (data / "postgresql.conf").write_text(_SETTINGS.format(socket_directory=address.socket_directory))
     (data / "pg_hba.conf").write_text(f"local all {DATABASE_USER} peer map=auditor\n")
@@ -134,6 +137,13 @@ def _ensure_running(directory: Path) -> Address:
     if done.returncode != 0:
         raise StoreUnavailable(f"{directory}: the embedded PostgreSQL did not start: {_last_words(log, done)}")
     return address
+
+
+def _sockets_of(data: Path) -> Path | None:
+    """Return the directory of a running server's socket: line 5 of its file (PostgreSQL, "Database File Layout")."""
+    with suppress(FileNotFoundError, IndexError):
+        return Path((data / "postmaster.pid").read_text().splitlines()[4])
+    return None
 
 
 def _initialise(directory: Path, data: Path) -> None:
@@ -155,10 +165,9 @@ def _initialise(directory: Path, data: Path) -> None:
 
 
 def _socket_directory(directory: Path) -> Path:
-    if len(os.fsencode(directory / _SOCKET_NAME)) <= _SOCKET_PATH_MAX:
+    if _fits(directory):
         return directory
-    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
-    short = Path(tempfile.gettempdir(), f"auditor-{os.geteuid()}-{digest}")
+    short = _short_directory(directory)
     short.mkdir(mode=0o700, exist_ok=True)
     status = short.lstat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o077 or short.is_symlink():
@@ -167,6 +176,18 @@ def _socket_directory(directory: Path) -> Path:
             "too long a path; remove it, or choose a shorter state directory"
         )
     return short
+
+
+def _short_directory(directory: Path) -> Path:
+    """Return where the socket of a directory goes whose own path is too long for one."""
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    name = f"auditor-{os.geteuid()}-{digest}"
+    usual = Path(tempfile.gettempdir(), name)
+    return usual if _fits(usual) else Path("/tmp", name)  # noqa: S108 -- the owner and the mode are looked at
+
+
+def _fits(directory: Path) -> bool:
+    return len(os.fsencode(directory / _SOCKET_NAME)) <= _SOCKET_PATH_MAX
 
 
 def _pg_ctl(directory: Path, action: str, *options: str) -> "subprocess.CompletedProcess[str]":
