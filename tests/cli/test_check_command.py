@@ -12,7 +12,9 @@ from tests.command_line import CONFIGURATION, Site, run
 def test_good_configuration_passes_without_network_database_or_state(files: Site) -> None:
     done = files.run("check")
     assert (done.exit_code, done.err) == (0, "")
-    assert done.out == (f"{files.config}: good: 2 environments, 3 sources, 0 hooks, 0 schedules, policy test\n")
+    assert done.out == (
+        f"{files.config}: good: 2 environments, 3 sources, 0 hooks, 0 schedules, 0 reports, policy test\n"
+    )
     assert sum(environment.lookups for environment in files.simulator.environments.values()) == 0
     assert not (files.directory / "state").exists()
 
