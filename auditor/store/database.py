@@ -14,6 +14,8 @@ from auditor.store.embedded import DATABASE_NAME, DATABASE_USER, Address
 
 CONNECT_SECONDS: Final = 10.0
 COMMAND_SECONDS: Final = 120.0
+_KEEPALIVE: Final = {"tcp_keepalives_idle": "15", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+"""So that the server notices within half a minute that a machine is gone, whose locks it would else keep for hours."""
 CLOSE_SECONDS: Final = 3.0
 
 _LOST: Final = (
@@ -100,7 +102,7 @@ async def connected(server: Secret | Address, *, application: str, connections: 
                 max_size=connections,
                 timeout=CONNECT_SECONDS,
                 command_timeout=COMMAND_SECONDS,
-                server_settings={"application_name": application, "timezone": "UTC"},
+                server_settings={"application_name": application, "timezone": "UTC", **_KEEPALIVE},
             )
         except (ValueError, asyncpg.ClientConfigurationError) as error:
             raise StoreUnavailable(

@@ -80,3 +80,11 @@ async def test_watch_that_ends_leaves_the_connection_as_it_was(database: Pool) -
         waiting.cancel()
         await asyncio.wait([waiting])
         assert await watched.fetchval("select 1") == 1
+
+
+async def test_server_is_told_to_look_soon_whether_a_connection_still_lives(database: Pool) -> None:
+    async with database.acquire() as connection:
+        rows = await connection.fetch(
+            "select name from pg_settings where name ~ '^tcp_keepalives_' and source = 'client'"
+        )
+    assert len(rows) == 3
