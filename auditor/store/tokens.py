@@ -492,9 +492,12 @@ async def _keep_lookups(connection: Connection, batch: Sequence[tuple[KnownToken
         )
 
 
+_LOOKED_UP: Final = {"token_id": "bigint", "at": "timestamptz", "outcome": "text", "reason": "text"}
+
+
 async def _update_lookups(connection: Connection, sweep: int, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
     await connection.execute(
-        """
+        f"""
         update lookup l set sweep_id = $1, at = o.at, outcome = o.outcome, reason = o.reason,
             evident_at = case when o.outcome in ('found', 'missing') then o.at else l.evident_at end,
             first_evident_at = case when o.outcome in ('found', 'missing') then coalesce(l.first_evident_at, o.at)
@@ -502,14 +505,21 @@ async def _update_lookups(connection: Connection, sweep: int, batch: Sequence[tu
             evidence = l.evidence + (o.outcome in ('found', 'missing'))::integer,
             misses = case o.outcome when 'missing' then l.misses + 1 when 'found' then 0 else l.misses end,
             failures = case when o.outcome in ('found', 'missing') then 0 else l.failures + 1 end
-        from unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::text[]) as o (token_id, at, outcome, reason)
+        from {recordset("$2", "o", _LOOKED_UP)}
         where l.token_id = o.token_id
         """,
         sweep,
-        [known.id for known, _entry in batch],
-        [entry.lookup.at for _known, entry in batch],
-        [entry.lookup.outcome.value for _known, entry in batch],
-        [entry.lookup.reason for _known, entry in batch],
+        as_json(
+            [
+                {
+                    "token_id": known.id,
+                    "at": entry.lookup.at,
+                    "outcome": entry.lookup.outcome.value,
+                    "reason": entry.lookup.reason,
+                }
+                for known, entry in batch
+            ]
+        ),
     )
 
 
