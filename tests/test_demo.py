@@ -1,6 +1,7 @@
 """``auditor demo``: plays to its end, shows what it promises, and leaves nothing behind but the report."""
 
 import re
+import shlex
 import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,6 +46,15 @@ def test_demo_runs_to_its_end(played: Played) -> None:
         assert (done.exit_code, done.err) == (0, "")
         assert "␊" not in done.out
     assert f"Configuration, sources, database and log: {played.directory}" in played.kept.out.splitlines()
+
+
+def test_kept_database_can_be_asked_as_it_is_said(played: Played) -> None:
+    (line,) = (line for line in played.kept.out.splitlines() if line.startswith("Ask its database again: "))
+    state, program, *arguments = shlex.split(line.removeprefix("Ask its database again: "))
+    name, _equals, value = state.partition("=")
+    done = run(*arguments, "--json", environ=ordinary_environ(**{name: value}))
+    assert (program, done.exit_code) == ("auditor", 0)
+    assert {"production", "staging"} <= {finding["environment"] for finding in done.json()}
 
 
 def test_both_sweeps_are_shown_with_accounts_that_add_up(played: Played) -> None:

@@ -1,5 +1,6 @@
 """``auditor demo``: plays the demo and says what is seen."""
 
+import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -36,7 +37,10 @@ def demo(session: Session, directory: Path | None, output: Path) -> int:
     out = console()
     out.print(text(f"Report: {output.resolve()}"))
     if directory is not None:
-        out.print(text(f"Configuration, sources, database and log: {directory.resolve()}"))
+        kept = directory.resolve()
+        out.print(text(f"Configuration, sources, database and log: {kept}"))
+        state, config = shlex.quote(f"{kept}/state"), shlex.quote(f"{kept}/auditor.toml")
+        out.print(text(f"Ask its database again: STATE_DIRECTORY={state} auditor --config {config} findings"))
     _say_what_next()
     return exits.OK
 
