@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 import structlog
@@ -48,6 +48,9 @@ _PATIENCE_SECONDS: Final = 5.0
 
 _TRIES_TO_OWN: Final = 6
 """So often, over about a minute, a sweep waits for its environment's owner: one that died may be that for a while."""
+_SWEEPS_A_LOOK: Final = 10
+"""How many sweeps are taken from the queue at a time."""
+
 _LOST: Final = "the connection to PostgreSQL was lost"
 
 log = structlog.get_logger(__name__)
@@ -100,8 +103,9 @@ class Worker:
         self._clock = clock
         self._metrics = metrics
         self._stopping = stopping
-        self._queue = QueueManager(queue_of(pool), CHANNEL)
-        self._queue.queue_manager_id = QueueManagerId(worker_id)
+        self._queue = _queue_manager(pool, worker_id)
+        self._sweeps = _queue_manager(pool, uuid5(worker_id, "sweeps"))
+        """Works the queue for sweeps alone: takes no more than can have their turn, and leaves the rest to others."""
         self._deliveries = Deliveries(pool, clock=clock, telemetry=metrics)
         self._refresher = Refresher(pool, clock)
         self._parts: _Parts | None = None
@@ -111,7 +115,8 @@ class Worker:
     async def __aenter__(self) -> Self:
         with translated():
             async with self.pool.acquire() as connection:
-                await release(connection, self._queue.queue_manager_id)
+                for queue in (self._queue, self._sweeps):
+                    await release(connection, queue.queue_manager_id)
                 for hook in await outbox.waiting_hooks(connection):
                     self._deliver_to(hook)
         return self
@@ -132,8 +137,8 @@ class Worker:
                 self.pool, connections=document.database.connections, at_once=document.sweeps.at_once
             )
         for name in document.environments:
-            if _entrypoint_of(name) not in self._queue.entrypoint_registry:
-                self._queue.entrypoint(_entrypoint_of(name), concurrency_limit=1, on_failure="hold")(self._sweep)
+            if _entrypoint_of(name) not in self._sweeps.entrypoint_registry:
+                self._sweeps.entrypoint(_entrypoint_of(name), concurrency_limit=1, on_failure="hold")(self._sweep)
         for name in document.reports:
             if reports.entrypoint_of(name) not in self._queue.entrypoint_registry:
                 self._queue.entrypoint(reports.entrypoint_of(name), concurrency_limit=1, on_failure="hold")(
@@ -170,9 +175,11 @@ class Worker:
                         beside.append(tasks.create_task(self._make_due()))
                     if self._role.is_worker:
                         beside.append(tasks.create_task(self._refresh()))
+                        sweeps = tasks.create_task(self._run_sweeps())
                         await self._queue.run(
                             dequeue_timeout=_POLL, heartbeat_timeout=HEARTBEAT, shutdown_on_listener_failure=True
                         )
+                        await sweeps
                     else:
                         await self._queue.shutdown.wait()
                     for task in beside:
@@ -183,6 +190,18 @@ class Worker:
             raise
         if self._is_lost:
             raise StoreUnavailable(_LOST)
+
+    async def _run_sweeps(self) -> None:
+        assert self._parts is not None
+        most = max(self._parts.assembly.config.document.sweeps.at_once, 2)
+        await self._sweeps.run(
+            dequeue_timeout=_POLL,
+            batch_size=min(_SWEEPS_A_LOOK, most // 2),
+            max_concurrent_tasks=most,
+            heartbeat_timeout=HEARTBEAT,
+            shutdown_on_listener_failure=True,
+        )
+        self.stop()
 
     async def _make_due(self) -> None:
         """Put into the outbox what is due between sweeps, again and again; other replicas do so, too."""
@@ -209,6 +228,7 @@ class Worker:
     def stop(self) -> None:
         """Begin nothing more; ``run`` returns when what is under way has ended."""
         self._queue.shutdown.set()
+        self._sweeps.shutdown.set()
         self._deliveries.stop(_PATIENCE_SECONDS)
 
     async def fire(self, globs: Sequence[str], slot: datetime, delay: timedelta) -> None:
@@ -298,6 +318,12 @@ class Worker:
         if not self._role.is_scheduler:
             following = "schedulers elsewhere"
         return f"{len(self._parts.assembly.config.document.environments)} environments; {doing}; {following}"
+
+
+def _queue_manager(pool: Pool, number: UUID) -> QueueManager:
+    manager = QueueManager(queue_of(pool), CHANNEL)
+    manager.queue_manager_id = QueueManagerId(number)
+    return manager
 
 
 def _entrypoint_of(environment: str) -> str:

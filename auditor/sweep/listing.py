@@ -1,7 +1,7 @@
 """Applies DT-INV-01: reads the environment's own list of tokens and compares it with what the stores hold."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Literal
@@ -12,14 +12,13 @@ from auditor.dynatrace.inventory import listed
 from auditor.model.errors import ReadFailed
 from auditor.model.finding import Resolution
 from auditor.model.lookup import Observation, Outcome
-from auditor.model.sweep import SweepSummary
 from auditor.policy.lateness import Deadlines
 from auditor.policy.observing import speakable
 from auditor.policy.rules import inv_01
 from auditor.policy.wording import counted
 from auditor.store import comparing, inventory
 from auditor.store.comparing import Standing
-from auditor.store.connection import Connection
+from auditor.store.connection import Connection, Pool
 from auditor.sweep.comparing import Said, compare
 from auditor.sweep.patience import unless
 from auditor.sweep.subject import Subject
@@ -28,39 +27,56 @@ from auditor.sweep.telling import Teller
 RULE_ID = inv_01.RULE.id
 
 
+async def read(
+    pool: Pool,
+    subject: Subject,
+    *,
+    environment: int,
+    sweep: int,
+    unread_sources: Collection[str],
+    stopped: str | None,
+    stopping: asyncio.Event,
+) -> str | None:
+    """Read the environment's list for ``judge``; return why DT-INV-01 cannot be judged, or None where it can.
+
+    Every lookup of the sweep is recorded and the places of its tokens are settled. Takes a connection for each page and
+    none while it waits for one. ``stopped`` is why the sweep stopped early; when ``stopping`` is set, the list is given
+    up.
+    """
+    async with pool.acquire() as connection:
+        reason = await _obstacle(connection, subject, environment, unread_sources, stopped)
+        if reason is not None:
+            return reason
+        await inventory.begin(connection, environment)
+    try:
+        if not await unless(stopping, _gather(pool, subject, environment, sweep)):
+            return "auditor was asked to stop before the environment's list was read"
+    except ReadFailed as error:
+        return f"the environment's list of tokens could not be read: {error}"
+    return None
+
+
 async def judge(
     connection: Connection,
     subject: Subject,
     teller: Teller,
     *,
     environment: int,
-    summary: SweepSummary,
-    stopped: str | None,
-    stopping: asyncio.Event,
+    sweep: int,
+    reason: str | None,
     now: datetime,
-) -> str | None:
-    """Bring the findings of DT-INV-01 up to date; return why that cannot be done in this sweep, None where it was.
+) -> None:
+    """Bring the findings of DT-INV-01 up to date, by the list that ``read`` has read, and forget the list.
 
-    Where it cannot, nothing is opened and nothing ends. ``summary`` is what the sweep came to, the places of its tokens
-    settled; ``stopped`` is why it stopped early. When ``stopping`` is set, the list is given up.
+    Where there is a ``reason`` why it cannot be judged, nothing is opened and nothing ends.
     """
-    reason = await _obstacle(connection, subject, environment, summary, stopped)
-    if reason is not None:
-        return reason
-    try:
-        await inventory.begin(connection, environment)
-        if not await unless(stopping, _gather(connection, subject, environment, summary.id)):
-            return "auditor was asked to stop before the environment's list was read"
-        await _compare(connection, subject, teller, environment, summary.id, now)
-    except ReadFailed as error:
-        return f"the environment's list of tokens could not be read: {error}"
-    finally:
-        await inventory.end(connection, summary.id)
-    return None
+    if reason is None:
+        await _compare(connection, subject, teller, environment, sweep, now)
+    await inventory.end(connection, sweep)
 
 
 async def _obstacle(
-    connection: Connection, subject: Subject, environment: int, summary: SweepSummary, stopped: str | None
+    connection: Connection, subject: Subject, environment: int, unread_sources: Collection[str], stopped: str | None
 ) -> str | None:
     if not subject.inventory:
         return "inventory = false for this environment"
@@ -68,8 +84,8 @@ async def _obstacle(
         return 'the API that api = "v1" stands for has no list of tokens'
     if stopped is not None:
         return f"the sweep stopped: {stopped}"
-    if summary.source_problems:
-        return f"what they hold would be taken for in no store: {', '.join(sorted(summary.source_problems))} not read"
+    if unread_sources:
+        return f"what they hold would be taken for in no store: {', '.join(sorted(unread_sources))} not read"
     nameless = await inventory.nameless(connection, environment)
     if nameless:
         return (
@@ -79,12 +95,13 @@ async def _obstacle(
     return None
 
 
-async def _gather(connection: Connection, subject: Subject, environment: int, sweep: int) -> Literal[True]:
+async def _gather(pool: Pool, subject: Subject, environment: int, sweep: int) -> Literal[True]:
     """Read the list to its end."""
     own_id = subject.client.credential.public_id
     async with aclosing(listed(subject.client)) as pages:
         async for page in pages:
-            await inventory.gather(connection, sweep, environment, page, own_id=own_id)
+            async with pool.acquire() as connection:
+                await inventory.gather(connection, sweep, environment, page, own_id=own_id)
     return True
 
 

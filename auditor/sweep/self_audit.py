@@ -29,6 +29,39 @@ JUDGED: Final = (aud_01.RULE.id, aud_02.RULE.id, aud_05.RULE.id)
 """The rules that this module applies."""
 
 
+async def read_own_token(subject: Subject, *, stopped: str | None, stopping: asyncio.Event) -> TokenMetadata | str:
+    """Return what the environment says of auditor's own token, for ``judge``, or why that is not known.
+
+    ``stopped`` is why the sweep stopped early, and ``stopping`` is set when somebody asks it to.
+    """
+    if stopped is not None:
+        return f"the sweep stopped: {stopped}"
+    own = await unless(stopping, _own_token(subject))
+    return "auditor was asked to stop before its own token was read" if own is None else own
+
+
+async def _own_token(subject: Subject) -> TokenMetadata | str:
+    """It may read itself where it may read tokens at all.
+
+    A lookup with itself is made only where ``self_lookup`` permits it, and every sweep of such an environment says so.
+    """
+    client = subject.client
+    public_id = client.credential.public_id
+    if client.api == "v1":
+        reason = 'the API that api = "v1" stands for cannot read a token by its id'
+    elif public_id is None:
+        reason = "auditor's own token is of the old format, whose id nothing tells"
+    else:
+        try:
+            return await read_token(client, public_id)
+        except ReadFailed as error:
+            reason = f"auditor's own token could not be read: {error}"
+    if not subject.self_lookup:
+        return f"{reason}; self_lookup = true would look it up with itself, which may move its lastUsedDate"
+    lookup = await client.lookup(client.credential)
+    return lookup.metadata or f"{reason}; looking it up with itself failed: {lookup.reason}"
+
+
 async def judge(
     connection: Connection,
     subject: Subject,
@@ -36,15 +69,13 @@ async def judge(
     *,
     environment: int,
     summary: SweepSummary,
-    stopped: str | None,
-    stopping: asyncio.Event,
+    own: TokenMetadata | str,
     now: datetime,
 ) -> Mapping[str, str | None]:
     """Bring the findings of the rules of ``JUDGED`` that the policy assesses up to date.
 
     Returns for each of them why it cannot be assessed in this sweep, and then it has opened nothing and ended nothing;
-    None where it had its say. ``summary`` is what the sweep came to; ``stopped`` is why it stopped early, and
-    ``stopping`` is set when somebody asks it to.
+    None where it had its say. ``summary`` is what the sweep came to; ``own`` is what ``read_own_token`` returned.
     """
     audit = _SelfAudit(connection, subject, teller, environment, summary.id, now)
     reasons: dict[str, str | None] = {}
@@ -54,7 +85,7 @@ async def judge(
     if aud_02.RULE.id in assessed:
         reasons[aud_02.RULE.id] = await audit.judge_coverage(summary)
     if aud_05.RULE.id in assessed:
-        reasons[aud_05.RULE.id] = await audit.judge_own_token(stopped, stopping)
+        reasons[aud_05.RULE.id] = await audit.judge_own_token(own)
     return reasons
 
 
@@ -131,43 +162,15 @@ class _SelfAudit:
         before, was_ever_full = await account.last_full(self._connection, self._environment, before=summary.id)
         return before or summary.started_at, was_ever_full
 
-    async def judge_own_token(self, stopped: str | None, stopping: asyncio.Event) -> str | None:
-        """Apply DT-AUD-05 to the token that authenticates auditor; ``stopped`` is why the sweep stopped early."""
-        rule_id = aud_05.RULE.id
-        params = self._subject.policy.params_of(rule_id)
-        assert isinstance(params, aud_05.OwnToken)
-        if stopped is not None:
-            return f"the sweep stopped: {stopped}"
-        own = await unless(stopping, self._own_token())
-        if own is None:
-            return "auditor was asked to stop before its own token was read"
+    async def judge_own_token(self, own: TokenMetadata | str) -> str | None:
+        """Apply DT-AUD-05 to the token that authenticates auditor, or to why it is not known."""
         if isinstance(own, str):
             return own
+        params = self._subject.policy.params_of(aud_05.RULE.id)
+        assert isinstance(params, aud_05.OwnToken)
         risk = self._subject.policy.document.risk
-        await self._of_environment(rule_id, aud_05.check(own, params, risk, self._now))
+        await self._of_environment(aud_05.RULE.id, aud_05.check(own, params, risk, self._now))
         return None
-
-    async def _own_token(self) -> TokenMetadata | str:
-        """Return what the environment says of auditor's own token, or why it is not asked.
-
-        It may read itself where it may read tokens at all. A lookup with itself is made only where ``self_lookup``
-        permits it, and every sweep of such an environment says so.
-        """
-        client = self._subject.client
-        public_id = client.credential.public_id
-        if client.api == "v1":
-            reason = 'the API that api = "v1" stands for cannot read a token by its id'
-        elif public_id is None:
-            reason = "auditor's own token is of the old format, whose id nothing tells"
-        else:
-            try:
-                return await read_token(client, public_id)
-            except ReadFailed as error:
-                reason = f"auditor's own token could not be read: {error}"
-        if not self._subject.self_lookup:
-            return f"{reason}; self_lookup = true would look it up with itself, which may move its lastUsedDate"
-        lookup = await client.lookup(client.credential)
-        return lookup.metadata or f"{reason}; looking it up with itself failed: {lookup.reason}"
 
     async def _of_environment(self, rule_id: str, violations: Sequence[Violation]) -> None:
         async def said() -> AsyncGenerator[Sequence[Said], None]:

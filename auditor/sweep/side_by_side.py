@@ -6,7 +6,7 @@ from typing import Final
 from auditor.store.connection import Pool
 from auditor.store.ownership import Ownership
 
-_KEPT: Final = 6
+_KEPT: Final = 7
 """Connections that the ends of sweeps leave to everything else: the queue, the locks, and other sweeps' batches."""
 
 

@@ -220,17 +220,36 @@ class _Sweep:
         return summary
 
     async def _end(self, recorder: Recorder, teller: Teller, waivers: Waivers) -> SweepSummary:
+        unread = list(self._enroller.problems)
+        async with self._pool.acquire() as connection, connection.transaction():
+            removed = await tokens.settle_places(
+                connection, self._sweep, self._environment, unread_sources=unread, now=self._subject.clock()
+            )
+        answers = await closing.ask(
+            self._pool,
+            self._subject,
+            environment=self._environment,
+            sweep=self._sweep,
+            unread_sources=unread,
+            stopped=self._stopped,
+            stopping=self._stopping,
+        )
         async with self._ending, self._pool.acquire() as connection, self._pool.acquire() as writing:
-            return await self._close(connection, writing, recorder, teller, waivers)
+            summary = await self._close(connection, writing, recorder, teller, waivers, answers)
+            (head,) = await heads(connection, [self._subject.name])
+        self._tell_end(summary, recorder, teller, removed=removed, chain=f"{head.number}:{head.hash}")
+        return summary
 
     async def _close(
-        self, connection: Connection, writing: Connection, recorder: Recorder, teller: Teller, waivers: Waivers
+        self,
+        connection: Connection,
+        writing: Connection,
+        recorder: Recorder,
+        teller: Teller,
+        waivers: Waivers,
+        answers: closing.Answers,
     ) -> SweepSummary:
         now = self._subject.clock()
-        async with connection.transaction():
-            removed = await tokens.settle_places(
-                connection, self._sweep, self._environment, unread_sources=list(self._enroller.problems), now=now
-            )
         so_far = await sweeps.latest(connection, self._subject.name)
         assert so_far is not None
         left = self._left_by_budget()
@@ -244,7 +263,15 @@ class _Sweep:
         so_far = msgspec.structs.replace(so_far, status=self._status(so_far))
         standings = {
             **await self._compare(connection, writing, teller, now),
-            **await self._judge_audit(connection, teller, so_far, now),
+            **await closing.judge(
+                connection,
+                self._subject,
+                teller,
+                environment=self._environment,
+                summary=so_far,
+                answers=answers,
+                now=now,
+            ),
         }
         await waiving.settle(connection, teller, waivers, environment=self._environment, sweep=self._sweep, now=now)
         sights = await waiving.review(connection, self._subject, waivers, environment=self._environment, now=now)
@@ -273,7 +300,9 @@ class _Sweep:
                 await introducing.introduce(
                     connection, self._subject, environment=self._environment, summary=summary, now=now
                 )
-        (head,) = await heads(connection, [self._subject.name])
+        return summary
+
+    def _tell_end(self, summary: SweepSummary, recorder: Recorder, teller: Teller, *, removed: int, chain: str) -> None:
         recorder.tell_none_found()
         recorder.tell_undecided()
         recorder.tell_unknown_scopes()
@@ -292,11 +321,10 @@ class _Sweep:
             reasons=summary.reasons,
             source_problems=summary.source_problems,
             stored_no_longer=removed,
-            chain=f"{head.number}:{head.hash}",
-            seconds=round((now - summary.started_at).total_seconds(), 3),
+            chain=chain,
+            seconds=round(((summary.finished_at or summary.started_at) - summary.started_at).total_seconds(), 3),
             **{transition.value: number for transition, number in teller.transitions.items()},
         )
-        return summary
 
     def _left_by_budget(self) -> Mapping[str, int]:
         """Return what the sweep enrolled and did not look up, by reason: nothing of that is evidence."""
@@ -322,21 +350,6 @@ class _Sweep:
             unmet=self._enroller.left.unmet if self._enroller.left else 0,
         )
         return await fleet.judge(connection, writing, self._subject, teller, setting)
-
-    async def _judge_audit(
-        self, connection: Connection, teller: Teller, summary: SweepSummary, now: datetime
-    ) -> Mapping[str, RuleStanding]:
-        """Judge what the environment lists, the audit itself, and what is late, now that everything else is told."""
-        return await closing.judge(
-            connection,
-            self._subject,
-            teller,
-            environment=self._environment,
-            summary=summary,
-            stopped=self._stopped,
-            stopping=self._stopping,
-            now=now,
-        )
 
     def _status(self, summary: SweepSummary) -> SweepStatus:
         if self._stopped is not None:

@@ -387,9 +387,9 @@ async def test_environment_of_a_killed_worker_is_taken_over_where_it_was(
 ) -> None:
     async with site(tmp_path, database_url, tokens=40) as here:
         here.write(ONCE)
-        here.api.set_capacity(Capacity(workers=2, service_seconds=0.1))
+        here.api.set_capacity(Capacity(workers=1, service_seconds=0.5))
         async with running(here) as killed:
-            await until(lambda: here.api.lookups >= 4, killed)
+            await until(lambda: here.api.lookups >= 1, killed)
             async with running(here) as other:
                 await other.until("service_started")
                 killed.process.kill()
@@ -479,3 +479,36 @@ async def test_database_of_a_newer_auditor_ends_it_with_a_message(tmp_path: Path
     async with site(tmp_path, database_url) as here, running(here) as service:
         assert await service.ended() == 3
     assert "migrated by a newer auditor (9999_future.sql)" in service.words
+
+
+MANY = """
+[sweeps]
+at_once = 2
+""" + "".join(
+    f"""
+[environments.e{number}]
+url = "{{url}}"
+token = {{{{ env = "OWN_TOKEN" }}}}
+allow_http = true
+
+[sources.e{number}]
+type = "plain"
+path = "tokens"
+environment = "e{number}"
+"""
+    for number in range(6)
+)
+
+
+async def test_service_takes_no_more_sweeps_than_can_have_their_turn(tmp_path: Path, database_url: Secret) -> None:
+    async with site(tmp_path, database_url, tokens=10) as here:
+        here.write(ONCE + MANY)
+        here.api.set_capacity(Capacity(workers=2, service_seconds=0.1))
+        async with running(here, role="worker") as one, running(here, role="worker") as other:
+            await one.until("service_started")
+            await other.until("service_started")
+            async with running(here, role="scheduler"):
+                await until(lambda: bool(one.said("sweep_started") and other.said("sweep_started")))
+            here.api.set_capacity(None)
+            await until(lambda: len(one.said("sweep_finished")) + len(other.said("sweep_finished")) == 7)
+            assert [await service.stop() for service in (one, other)] == [0, 0]
