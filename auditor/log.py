@@ -64,7 +64,7 @@ def configure(
         render = _Console(colours=out.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb")
     else:
         encoding = codecs.lookup(out.encoding or "utf-8").name
-        render = _Json(is_for_journal=_is_journal(out, environ), is_for_utf8=encoding == "utf-8")
+        render = _Json(is_for_journal=is_journal(out, environ), is_for_utf8=encoding == "utf-8")
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, _stamp, render],
         wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[level]),
@@ -283,7 +283,7 @@ def _exc_info(given: object) -> _ExcInfo | None:
     return triple if triple is not None and triple[0] is not None else None
 
 
-def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Whether a stream is the one that systemd connected to the journal (``$JOURNAL_STREAM``, systemd.exec(5))."""
     try:
         status = os.fstat(stream.fileno())

@@ -155,6 +155,10 @@ def sweep(
     deliver_seconds: Annotated[
         float, typer.Option(min=0, help="Spend at most so long on delivering alerts; the rest waits for the next run.")
     ] = 60,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="Processes that share the environments; one environment is never divided."),
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Sweep environments once, deliver alerts, and print the account."""
@@ -168,6 +172,7 @@ def sweep(
             fail_on=fail_on.value if fail_on else None,
             deliver_seconds=deliver_seconds,
             as_json=as_json,
+            workers=workers,
         )
     )
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from auditor.alerts.deliveries import drain
@@ -10,15 +11,18 @@ from auditor.alerts.refreshing import Refresher
 from auditor.cli import exits
 from auditor.cli.progress import watched
 from auditor.cli.session import Session, now, require_known, run_loop
+from auditor.cli.sharing import Order, shares, sweep_shared
 from auditor.cli.showing import console, print_json, print_table, text
 from auditor.config.assembly import Assembly, assembled
 from auditor.config.load import Config
+from auditor.log import is_journal
 from auditor.model.errors import ConfigError, Problem, SweepUnderWay
 from auditor.model.finding import Severity
 from auditor.model.sweep import SweepStatus, SweepSummary
 from auditor.store import findings
 from auditor.store.connection import Pool
 from auditor.store.database import translated
+from auditor.store.sweeps import last_enrolled
 from auditor.sweep.side_by_side import SideBySide
 from auditor.sweep.subject import Progress
 from auditor.sweep.sweeper import sweep as sweep_environment
@@ -32,16 +36,15 @@ def sweep(
     fail_on: str | None,
     deliver_seconds: float,
     as_json: bool,
+    workers: int = 1,
 ) -> int:
     """Sweep and return the exit code: 3 where a sweep failed or was incomplete, else 1 where ``fail_on`` is met.
 
     SIGINT and SIGTERM end the sweeps in order: what is under way is recorded, no alert is delivered.
+    ``workers`` processes share the environments; each environment is swept by one of them.
     """
-    return run_loop(
-        _sweep(
-            session, environments, all_environments, Severity(fail_on) if fail_on else None, deliver_seconds, as_json
-        )
-    )
+    least = Severity(fail_on) if fail_on else None
+    return run_loop(_sweep(session, environments, all_environments, least, deliver_seconds, as_json, workers))
 
 
 async def _sweep(
@@ -51,17 +54,30 @@ async def _sweep(
     fail_on: Severity | None,
     deliver_seconds: float,
     as_json: bool,
+    workers: int,
 ) -> int:
     config = session.load()
     names = _wanted(config, environments, all_environments)
+    is_shared = min(workers, len(names)) > 1
     stop = _Stop()
     async with (
         session.database(config) as pool,
         assembled(
-            config, pool, resolver=session.resolver(config), state=session.state, clock=now, environments=names
+            config,
+            pool,
+            resolver=session.resolver(config),
+            state=session.state,
+            clock=now,
+            environments=() if is_shared else names,
         ) as assembly,
     ):
-        summaries = await _sweep_each(pool, assembly, names, stop)
+        progress = {name: Progress(name) for name in names}
+        with watched(progress.values()), stop.listening():
+            if is_shared:
+                summaries = await _sweep_shared(session, pool, assembly.config, names, workers, progress, stop)
+            else:
+                summaries = await _sweep_here(pool, assembly, names, progress, stop)
+        summaries.sort(key=lambda summary: names.index(summary.environment))
         with translated():
             if stop.exit_code is None:
                 await _deliver(pool, assembly, deliver_seconds)
@@ -135,32 +151,83 @@ class _Stop:
             is_orderly = False
 
 
-async def _sweep_each(pool: Pool, assembly: Assembly, names: Sequence[str], stop: _Stop) -> list[SweepSummary]:
-    """Sweep environments side by side; one that another process is sweeping is passed over, and says so."""
-    progress = {name: Progress(name) for name in names}
+async def _sweep_here(
+    pool: Pool, assembly: Assembly, names: Sequence[str], progress: Mapping[str, Progress], stop: _Stop
+) -> list[SweepSummary]:
     summaries: list[SweepSummary] = []
+    await sweep_each(
+        pool,
+        assembly,
+        names,
+        progress=progress,
+        stopping=stop.asked,
+        swept=summaries.append,
+        passed_over=lambda _name, reason: console(errors=True).print(text(f"auditor: {reason}")),
+    )
+    return summaries
+
+
+async def _sweep_shared(
+    session: Session,
+    pool: Pool,
+    config: Config,
+    names: Sequence[str],
+    workers: int,
+    progress: Mapping[str, Progress],
+    stop: _Stop,
+) -> list[SweepSummary]:
+    """Sweep in processes of their own, which get about as many tokens each, as far as earlier sweeps tell."""
+    with translated():
+        async with pool.acquire() as connection:
+            enrolled = await last_enrolled(connection)
+    weights = {name: enrolled.get(name, 0) for name in names}
+    log_format = session.log_format or config.document.log.format
+    if log_format == "auto" and sys.stderr.isatty():
+        log_format = "console"  # a worker's standard error is none
+    order = Order(
+        config=str(config.path),
+        environments=(),
+        log_format=log_format,
+        log_level=session.log_level,
+        is_for_journal=is_journal(sys.stderr, session.environ),
+    )
+    return await sweep_shared(session, order, shares(weights, workers), progress=progress, stopping=stop.asked)
+
+
+async def sweep_each(
+    pool: Pool,
+    assembly: Assembly,
+    names: Sequence[str],
+    *,
+    progress: Mapping[str, Progress],
+    stopping: asyncio.Event,
+    swept: Callable[[SweepSummary], None],
+    passed_over: Callable[[str, str], None],
+) -> None:
+    """Sweep environments side by side; ``swept`` is told how each ended.
+
+    One that another process is sweeping is passed over, and ``passed_over`` is told its name and that reason.
+    """
     document = assembly.config.document
     side_by_side = SideBySide(pool, connections=document.database.connections, at_once=document.sweeps.at_once)
 
     async def one(name: str) -> None:
         async with side_by_side.turns:
-            if stop.asked.is_set():
+            if stopping.is_set():
                 return
             subject = await asyncio.to_thread(assembly.subject, name)
             try:
-                summaries.append(
+                swept(
                     await sweep_environment(
-                        pool, subject, side_by_side=side_by_side, progress=progress[name], stopping=stop.asked
+                        pool, subject, side_by_side=side_by_side, progress=progress[name], stopping=stopping
                     )
                 )
             except SweepUnderWay as error:
-                console(errors=True).print(text(f"auditor: {error}"))
+                passed_over(name, str(error))
 
-    with watched(progress.values()), stop.listening():
-        async with asyncio.TaskGroup() as sweeps:
-            for name in names:
-                sweeps.create_task(one(name))
-    return sorted(summaries, key=lambda summary: names.index(summary.environment))
+    async with asyncio.TaskGroup() as sweeps:
+        for name in names:
+            sweeps.create_task(one(name))
 
 
 def _is_met(fail_on: Severity, counts: Mapping[str, Mapping[Severity, int]], names: Sequence[str]) -> bool:

@@ -44,6 +44,19 @@ async def known_id(connection: Connection, name: str) -> int | None:
     return number
 
 
+async def last_enrolled(connection: Connection) -> dict[str, int]:
+    """Return how many tokens the last ended sweep of each environment enrolled; those never swept are not in it."""
+    rows = await connection.fetch(
+        """
+        select name, enrolled from environment, lateral (
+            select enrolled from sweep where environment_id = environment.id and status <> 'running'
+            order by id desc limit 1
+        ) last
+        """
+    )
+    return {row["name"]: row["enrolled"] for row in rows}
+
+
 async def is_introduced(connection: Connection, environment: int) -> bool:
     """Whether hooks were told of an environment's first sweep."""
     return bool(

@@ -133,7 +133,7 @@ def test_without_a_url_an_embedded_database_serves_and_stops(files: Site, tmp_pa
 
 
 @contextmanager
-def slow_sweep(site: Site) -> Iterator["subprocess.Popen[bytes]"]:
+def slow_sweep(site: Site, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A sweep in a process of its own that is in the middle of its lookups, and would take long to end."""
     tokens = [site.worlds["prod"].create(f"token {n}", ["metrics.read"]) for n in range(60)]
     site.store("prod", tokens)
@@ -141,7 +141,7 @@ def slow_sweep(site: Site) -> Iterator["subprocess.Popen[bytes]"]:
     environment = site.simulator.environments["prod"]
     faults = Faults(plans=(Plan(faults=(None,) * 4, then=Fault.LATENCY),), latency_seconds=20)
     site.in_simulator(lambda: environment.set_faults(faults))
-    process = site.started("sweep", "prod")
+    process = site.started("sweep", *(arguments or ("prod",)))
     try:
         while environment.injector is None or not environment.injector.injected:
             assert process.poll() is None, ended(process)
