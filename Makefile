@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format lock docs bench fuzz clean
+.PHONY: demo test check format lock docs bench fuzz chaos clean
 
 demo: $(READY)
 	$(BIN)/auditor demo
@@ -31,6 +31,11 @@ bench: $(READY)
 # Hundreds of times the inputs of `make test`, in bounded memory.
 fuzz: $(READY)
 	ulimit -v 4000000 && AUDITOR_FUZZ_EXAMPLES=200 $(BIN)/pytest -n 2 tests/fuzz
+
+# Each fault so many times, and as many kills; AUDITOR_CHAOS_SEED repeats what a run printed.
+chaos: export AUDITOR_CHAOS_ROUNDS ?= 100
+chaos: $(READY)
+	$(BIN)/pytest -n 2 -rP tests/chaos
 
 COMPILE := $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options

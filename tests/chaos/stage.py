@@ -1,0 +1,216 @@
+"""A service that is hurt while it works, and the truth that its findings are held against afterwards.
+
+The tokens of the simulated environment break one rule or not, and the test alone decides when that changes. So it is
+known what every finding must have gone through, and what the hook must have heard of it, whatever happened to
+processes, database, API and hook meanwhile.
+
+``AUDITOR_CHAOS_ROUNDS`` says how often each test hurts; ``AUDITOR_CHAOS_SEED`` repeats what a run drew.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+from aiohttp import web
+
+from auditor.alerts.deliveries import HEARTBEAT
+from auditor.model.secret import Secret
+from auditor.policy.registry import rules
+from tests.alerts.receivers import Receiver, receiving
+from tests.chaos import account
+from tests.chaos.account import RULE
+from tests.daemon.stage import CONFIGURATION, Running, Site, running, site, until
+
+TOKENS: Final = 60
+_POLICY: Final = 'name = "chaos"\n' + "".join(
+    f'[rules."{rule_id}"]\nenabled = false\n' for rule_id in rules() if rule_id != RULE
+)
+_HOOK: Final = """
+[hooks.receiver]
+type = "webhook"
+url = "URL"
+secret = {{ env = "HOOK_SECRET" }}
+first_sweep = "each"
+only = [{{ about = ["opened", "resolved", "reopened"] }}]
+allow_http = true
+
+[alerts]
+flapping_within = "1s"
+"""
+
+
+def rounds(few: int) -> int:
+    """Return how often to hurt: ``few`` times, or as the environment asks for."""
+    return int(os.environ.get("AUDITOR_CHAOS_ROUNDS", few))
+
+
+@dataclass
+class Stage:
+    """What is hurt, and what is true."""
+
+    site: Site
+    url: Secret
+    ids: list[str]
+    receiver: Receiver
+    random: random.Random
+    changes: Counter[str] = field(default_factory=Counter)
+    """How often the truth of a token changed, by its id."""
+    hook_fails: float = 0.0
+    """The share of messages that the hook does not take."""
+    taken: Counter[str] = field(default_factory=Counter)
+    """The messages that the hook took, by id."""
+    log: list[dict[str, Any]] = field(default_factory=list)
+    """What every service of this stage logged."""
+    words: str = ""
+    """What they wrote beside it."""
+    files: list[Path] = field(default_factory=list)
+    """What else may show no secret."""
+
+    def flip(self) -> None:
+        """Change what is true of a few tokens: give them an end, or take it from them."""
+        for token_id in self.random.sample(self.ids, 5):
+            self.changes[token_id] += 1
+            end = datetime.now(UTC) + timedelta(days=60)
+            self.site.world.change(token_id, expiration_date=end if self.breaks(token_id) else None)
+
+    def breaks(self, token_id: str) -> bool:
+        """Whether a token breaks the rule, in truth."""
+        token = self.site.world.get(token_id)
+        assert token is not None
+        return token.expiration_date is None
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Take a message, or fail in one of the ways a receiver does."""
+        if self.random.random() < self.hook_fails:
+            if self.random.random() < 0.5:
+                assert request.transport is not None
+                request.transport.abort()
+            return web.Response(status=self.random.choice([404, 429, 500, 503]))
+        self.taken[request.headers["webhook-id"]] += 1
+        return web.Response(status=204)
+
+    @asynccontextmanager
+    async def service(self, role: str = "all") -> AsyncIterator[Running]:
+        """Run a service for the length of the block; one that is not asked to end before is killed."""
+        async with running(self.site, role=role) as service:
+            yield service
+        self.log += service.events
+        self.words += service.words
+
+    async def worked(self, service: Running, lookups: int) -> None:
+        """Wait until so many lookups more were made."""
+        wanted = self.site.api.lookups + lookups
+        await until(lambda: self.site.api.lookups >= wanted, service)
+
+    async def worker_id(self, service: Running) -> object:
+        """Return what the queue calls a service, which works it alone."""
+        async with self.connected() as connection:
+            await until(lambda: bool(service.said("service_started")), service)
+            while True:
+                picked = await connection.fetchval("select queue_manager_id from queue_job where status = 'picked'")
+                if picked is not None:
+                    return picked
+                await asyncio.sleep(0.01)
+
+    async def time_passes(self, living: object = None) -> None:
+        """Have the queue notice who is dead, all but the ``living`` one, as if the time had passed for it."""
+        async with self.connected() as connection:
+            await connection.execute(
+                """
+                update queue_job set heartbeat = heartbeat - $1::interval
+                where status = 'picked' and queue_manager_id is distinct from $2
+                """,
+                HEARTBEAT,
+                living,
+            )
+        await self.hurry()
+
+    async def hurry(self) -> None:
+        """Have the queue try again at once what waits for another try."""
+        async with self.connected() as connection:
+            await connection.execute("update queue_job set execute_after = now() where status = 'queued'")
+
+    async def settle(self) -> None:
+        """Let a service that nobody hurts work until what is true now is known and told, and end it in order."""
+        await self.time_passes()
+        async with self.service() as service:
+            await self.caught_up(service)
+            assert await service.stop() == 0
+
+    async def caught_up(self, service: Running) -> None:
+        """Wait for the end of a complete sweep that began after now, and for the hook to have heard of all."""
+        begun = len(service.said("sweep_started"))
+        # The first to be told of may have begun before.
+        sweep = (await service.until("sweep_started", begun + 2))["sweep"]
+        await until(
+            lambda: any(event["sweep"] >= sweep for event in service.said("sweep_finished", status="complete")), service
+        )
+        async with asyncio.timeout(60), self.connected() as connection:
+            while await connection.fetchval("select exists (select 1 from delivery where state = 'pending')"):
+                await self.hurry()
+                await asyncio.sleep(0.05)
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Any]:
+        """Have a connection to the database for the length of the block."""
+        connection = await asyncpg.connect(self.url.reveal())
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def complaints(self) -> list[str]:
+        """Say what does not hold; empty where all does."""
+        async with self.connected() as connection:
+            return [
+                *await account.of_sweeps(connection, TOKENS),
+                *await account.of_findings(connection, {id_ for id_ in self.ids if self.breaks(id_)}),
+                *await account.of_transitions(connection, self.changes),
+                *await account.of_alerts(connection, self.taken),
+                *await self._secrets(connection),
+            ]
+
+    async def _secrets(self, connection: Any) -> list[str]:
+        """No secret was logged, told or stored."""
+        hidden = [secret.rpartition(".")[2] for secret in (self.site.directory / "tokens").read_text().split()]
+        hidden += [self.site.environ[name].rpartition(".")[2] for name in ("OWN_TOKEN", "MASTER_KEY")]
+        hidden.append(self.site.environ["HOOK_SECRET"].removeprefix("whsec_"))
+        shown = {"the log": json.dumps(self.log).encode(), "standard error": self.words.encode()}
+        shown["a message"] = b"".join(json.dumps(head).encode() + body for head, body in self.receiver.requests)
+        shown |= {str(path): path.read_bytes() for path in self.files}
+        for (name,) in await connection.fetch("select tablename from pg_tables where schemaname = 'public'"):
+            rows = await connection.fetch(f'select t::text from "{name}" t')
+            shown[f"table {name}"] = "\n".join(row[0] for row in rows).encode()
+        return [
+            f"a secret shows in {where}"
+            for where, content in shown.items()
+            if any(secret[:20].encode() in content for secret in hidden)
+        ]
+
+
+@asynccontextmanager
+async def stage(directory: Path, url: Secret) -> AsyncIterator[Stage]:
+    """Set everything up but the service."""
+    seed = os.environ.get("AUDITOR_CHAOS_SEED") or str(random.SystemRandom().randrange(10**9))
+    print(f"AUDITOR_CHAOS_SEED={seed}")  # noqa: T201 -- repeats a run that failed
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await hurt.answer(request)
+
+    async with site(directory, url, tokens=0) as here, receiving(answer) as receiver:
+        ids = here.store(TOKENS)
+        (directory / "policy.toml").write_text(_POLICY)
+        here.environ["HOOK_SECRET"] = f"whsec_{base64.b64encode(os.urandom(32)).decode()}"
+        here.write(CONFIGURATION + _HOOK.replace("URL", receiver.url))
+        hurt = Stage(here, url, ids, receiver, random.Random(seed))
+        yield hurt

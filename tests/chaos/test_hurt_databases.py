@@ -1,0 +1,25 @@
+"""A database that is cut off, restarted, crashed, frozen, slow or full under a service that works."""
+
+from pathlib import Path
+
+from tests.chaos.server import WAYS, Server
+from tests.chaos.stage import TOKENS, rounds, stage
+
+
+async def test_database_hurt_again_and_again(tmp_path: Path) -> None:
+    async with (
+        Server.running(tmp_path / "database") as server,
+        stage(tmp_path, server.url) as hurt,
+        hurt.service() as service,
+    ):
+        hurt.files.append(server.log)
+        ways = list(WAYS)
+        hurt.random.shuffle(ways)
+        for number in range(rounds(len(ways))):
+            await hurt.worked(service, hurt.random.randrange(TOKENS))
+            hurt.flip()
+            await ways[number % len(ways)](server, hurt)
+        await hurt.caught_up(service)
+        assert await service.stop() == 0
+        assert not service.words
+        assert await hurt.complaints() == []

@@ -1,0 +1,43 @@
+"""An environment and a hook that answer wrongly, late, in pieces or not at all: nothing is taken for evidence."""
+
+from pathlib import Path
+
+from auditor.model.secret import Secret
+from auditor.simulator import Fault, Faults
+from tests.chaos.stage import rounds, stage
+
+PASSING = {
+    Fault.LATENCY: 0.05,
+    Fault.RESET: 0.1,
+    Fault.TRUNCATED: 0.1,
+    Fault.DRIP: 0.02,
+    Fault.HTML: 0.1,
+    Fault.SERVER_ERROR: 0.1,
+    Fault.SERVER_ERROR_EMPTY: 0.1,
+    Fault.THROTTLED: 0.1,
+    Fault.OVERSIZED: 0.01,
+}
+
+
+async def test_environment_and_hook_that_fail_in_every_way(tmp_path: Path, database_url: Secret) -> None:
+    async with stage(tmp_path, database_url) as hurt, hurt.service() as service:
+        for number in range(rounds(1)):
+            hurt.hook_fails = hurt.random.choice([0.3, 1.0])
+            faults = Faults(
+                probability=PASSING,
+                seed=f"{hurt.random.random()} {number}",
+                latency_seconds=0.05,
+                drip_seconds=0.001,
+                retry_after_seconds=None,
+            )
+            for chosen in (faults, Faults(probability={Fault.PROXY_FORBIDDEN: 0.05}, seed=number)):
+                hurt.site.api.set_faults(chosen)
+                hurt.flip()
+                await service.until("sweep_finished", len(service.said("sweep_finished")) + 1)
+        hurt.site.api.set_faults(None)
+        hurt.hook_fails = 0.0
+        await hurt.caught_up(service)
+        assert await service.stop() == 0
+        assert any(event["failed"] for event in service.said("sweep_finished"))
+        assert service.said("delivery_failed")
+        assert await hurt.complaints() == []
