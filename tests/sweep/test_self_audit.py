@@ -21,7 +21,7 @@ from tests.sweep.reading import read_findings, value
 Staged = Callable[..., AbstractAsyncContextManager[Stage]]
 DAY = timedelta(days=1)
 LOOKUP = "/api/v2/apiTokens/lookup"
-THROTTLED = Faults(plans=(Plan(path=LOOKUP, then=Fault.THROTTLED),))
+FAILING = Faults(plans=(Plan(path=LOOKUP, then=Fault.SERVER_ERROR),))
 
 
 async def of_rule(database: Pool, rule: str) -> dict[str, Finding]:
@@ -52,7 +52,7 @@ async def test_token_that_fails_sweep_after_sweep_is_told_of_until_a_lookup_is_e
         token = stage.world.create("t", ["metrics.read"])
         subject = stage.subject(ListSource("vault", stored([token.secret])), hooks={"team": Severity.MEDIUM})
         await sweep(database, subject)
-        stage.api.set_faults(THROTTLED)
+        stage.api.set_faults(FAILING)
         for number in range(1, 8):
             await sweep(database, subject)
             (finding,) = (await of_rule(database, "DT-AUD-01")).values() or (None,)
@@ -61,7 +61,7 @@ async def test_token_that_fails_sweep_after_sweep_is_told_of_until_a_lookup_is_e
             )
         assert finding is not None
         assert (finding.key, finding.status) == (f"prod/{token.token.id}/DT-AUD-01", "open")
-        assert finding.message == "not audited in 6 or more sweeps running, last audited on 2026-11-24: HTTP 429"
+        assert finding.message == "not audited in 6 or more sweeps running, last audited on 2026-11-24: HTTP 503"
         stage.api.set_faults(None)
         await sweep(database, subject)
         (finding,) = (await of_rule(database, "DT-AUD-01")).values()
@@ -73,7 +73,7 @@ async def test_token_that_fails_sweep_after_sweep_is_told_of_until_a_lookup_is_e
 async def test_token_that_is_missing_is_auditable_again(database: Pool, staged: Staged) -> None:
     async with staged() as stage:
         subject = stage.subject(ListSource("vault", stored(secrets("gone", 1))))
-        stage.api.set_faults(THROTTLED)
+        stage.api.set_faults(FAILING)
         for _number in range(3):
             await sweep(database, subject)
         (finding,) = (await of_rule(database, "DT-AUD-01")).values()
@@ -87,7 +87,7 @@ async def test_token_that_is_missing_is_auditable_again(database: Pool, staged: 
 async def test_token_that_leaves_its_store_unaudited_stays_unaudited(database: Pool, staged: Staged) -> None:
     async with staged() as stage:
         gone, kept = (stage.world.create(name, ["metrics.read"]).secret for name in ("gone", "kept"))
-        stage.api.set_faults(THROTTLED)
+        stage.api.set_faults(FAILING)
         for _number in range(3):
             await sweep(database, stage.subject(ListSource("vault", stored([gone, kept]))))
         stage.api.set_faults(None)
@@ -104,7 +104,7 @@ async def test_selectors_and_severity_of_the_policy_hold_for_tokens_without_evid
             for name, secret in zip(("lab", "vault"), secrets("never", 2), strict=True)
         ]
         terms = {"sweeps": 1, "severity": "low", "exempt": [{"source": "lab"}]}
-        stage.api.set_faults(THROTTLED)
+        stage.api.set_faults(FAILING)
         await sweep(database, stage.subject(*sources, policy={"rules": {"DT-AUD-01": {"sweeps": 1}}}))
         assert len(await of_rule(database, "DT-AUD-01")) == 2
         await sweep(database, stage.subject(*sources, policy={"rules": {"DT-AUD-01": terms}}))
@@ -186,7 +186,7 @@ async def test_late_is_late_though_the_token_cannot_be_audited(database: Pool, s
         token = stage.world.create("forever", ["metrics.read"])
         subject = stage.subject(ListSource("vault", stored([token.secret])))
         await sweep(database, subject)
-        stage.api.set_faults(THROTTLED)
+        stage.api.set_faults(FAILING)
         for _sweep in range(2):
             stage.clock.advance(7 * DAY)
             await sweep(database, subject)
