@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
 
+import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from auditor.config.timetable import Times, times_of
 from auditor.config.timing import Timing
+from auditor.model.errors import ungrouped
 
 _TICK: Final = timedelta(microseconds=1)
 _LOOK_BACK: Final = (
@@ -22,11 +24,17 @@ _LOOK_BACK: Final = (
     timedelta(days=32),
     timedelta(days=370),
 )
+_LOOK_SECONDS: Final = 5.0
+"""How often the clock is looked at."""
+_STEP_SECONDS: Final = 1.0
+"""So far a clock does not go wrong by itself between two looks."""
 
 S = TypeVar("S", bound=Timing)
 
 Fire = Callable[[str, S, datetime], Awaitable[None]]
 """``fire(name, settings, slot)``: take a slot of what has this name in the configuration."""
+
+log = structlog.get_logger(__name__)
 
 
 def last_slot(times: Times, now: datetime) -> datetime | None:
@@ -75,14 +83,31 @@ class Schedules(Generic[S]):
         """Fire the latest slot of every schedule that is due, until cancelled; what ``fire`` raises passes."""
         self._scheduler.start()
         try:
-            while True:
-                name = await self._due.get()
-                settings = self._schedules.get(name)
-                slot = None if settings is None else last_slot(times_of(settings), self._clock())
-                if settings is not None and slot is not None:
-                    await fire(name, settings, slot)
+            with ungrouped():
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._watch_clock())
+                    await self._fire_what_is_due(fire)
         finally:
             self._scheduler.shutdown(wait=False)
+
+    async def _fire_what_is_due(self, fire: Fire[S]) -> None:
+        while True:
+            name = await self._due.get()
+            settings = self._schedules.get(name)
+            slot = None if settings is None else last_slot(times_of(settings), self._clock())
+            if settings is not None and slot is not None:
+                await fire(name, settings, slot)
+
+    async def _watch_clock(self) -> None:
+        """Begin anew when the clock is stepped or the machine slept: APScheduler waits for spans, not for instants."""
+        time = asyncio.get_running_loop().time
+        ahead = self._clock().timestamp() - time()
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            before, ahead = ahead, self._clock().timestamp() - time()
+            if abs(ahead - before) >= _STEP_SECONDS:
+                log.warning("clock_stepped", seconds=round(ahead - before), effect="schedules go by the new time")
+                self.replace(self._schedules)
 
     @property
     def next_at(self) -> datetime | None:

@@ -245,7 +245,7 @@ class Worker:
     async def _enqueue(self, name: str, url: str, slot: datetime, delay: timedelta) -> None:
         async with self.pool.acquire() as connection, connection.transaction():
             environment = await sweeps.environment_id(connection, name, url)
-            if not await sweeps.take_slot(connection, environment, slot):
+            if not await sweeps.take_slot(connection, environment, slot, self._clock()):
                 return
             enqueued = await enqueue(
                 connection,

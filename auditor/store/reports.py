@@ -71,7 +71,7 @@ async def take_slot(connection: Connection, name: str, slot: datetime, period: s
     """Take a slot of a report's schedule and return the id of the report to be made.
 
     None where it was taken before, or a later one was, or where the report is new: then it is due from its next slot
-    on. In the transaction that enqueues the making.
+    on. In the transaction that enqueues the making. A slot later than ``now`` was taken under a clock that was ahead.
     """
     if await connection.fetchval(
         "insert into report_slot (name, slot) values ($1, $2) on conflict do nothing returning true", name, slot
@@ -79,8 +79,9 @@ async def take_slot(connection: Connection, name: str, slot: datetime, period: s
         return None
     number: int | None = await connection.fetchval(
         """
-        with taken as (update report_slot set slot = $2 where name = $1 and slot < $2 returning name)
-        insert into report (name, slot, period, asked_at) select name, $2, $3, $4 from taken returning id
+        with taken as (update report_slot set slot = $2 where name = $1 and (slot < $2 or slot > $4) returning name)
+        insert into report (name, slot, period, asked_at) select name, $2, $3, $4 from taken
+        on conflict (name, slot) do nothing returning id
         """,
         name,
         slot,

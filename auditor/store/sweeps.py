@@ -19,6 +19,9 @@ RESUMABLE: Final = timedelta(hours=6)
 _LONGEST: Final = timedelta(hours=24)
 """So long after its beginning, too: what one account says is of about one time."""
 
+_CLOCKS_APART: Final = timedelta(minutes=5)
+"""How far apart the clocks of replicas may be."""
+
 
 async def environment_id(connection: Connection, name: str, url: str) -> int:
     """Return the id of an environment, making its row when it is new and noting its url when that changed."""
@@ -172,19 +175,23 @@ async def begin(
         )
 
 
-async def take_slot(connection: Connection, environment: int, slot: datetime) -> bool:
+async def take_slot(connection: Connection, environment: int, slot: datetime, now: datetime) -> bool:
     """Take a slot of a schedule for an environment; False where a sweep, or another process, took it before.
 
-    In the transaction that enqueues the sweep. A slot that the last sweep began after has been served by it.
+    In the transaction that enqueues the sweep. A slot that the last sweep began after has been served by it, unless
+    that began under a clock that was far ahead: until that time comes nothing would be swept.
     """
     taken = await connection.fetchval(
         """
         insert into schedule_slot (environment_id, slot)
-        select $1, $2 where not exists (select 1 from sweep where environment_id = $1 and started_at >= $2)
+        select $1, $2 where not exists (
+            select 1 from sweep where environment_id = $1 and started_at between $2 and $3
+        )
         on conflict do nothing returning true
         """,
         environment,
         slot,
+        now + _CLOCKS_APART,
     )
     await connection.execute(
         "delete from schedule_slot where environment_id = $1 and slot < $2::timestamptz - interval '30 days'",

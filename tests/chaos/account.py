@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
+from auditor.policy.registry import rules
 from auditor.store.connection import Connection
 
 RULE: Final = "DT-EXP-01"
 """The one rule that is judged: a token without an end breaks it."""
+ONE_RULE: Final = {"rules": {rule_id: {"enabled": False} for rule_id in rules() if rule_id != RULE}}
+"""A policy of it alone."""
 
 
 async def of_sweeps(connection: Connection, tokens: int) -> list[str]:

@@ -25,16 +25,13 @@ from aiohttp import web
 
 from auditor.alerts.deliveries import HEARTBEAT
 from auditor.model.secret import Secret
-from auditor.policy.registry import rules
 from tests.alerts.receivers import Receiver, receiving
 from tests.chaos import account
-from tests.chaos.account import RULE
+from tests.chaos.account import ONE_RULE
 from tests.daemon.stage import CONFIGURATION, Running, Site, running, site, until
 
 TOKENS: Final = 60
-_POLICY: Final = 'name = "chaos"\n' + "".join(
-    f'[rules."{rule_id}"]\nenabled = false\n' for rule_id in rules() if rule_id != RULE
-)
+_POLICY: Final = 'name = "chaos"\n' + "".join(f'[rules."{rule}"]\nenabled = false\n' for rule in ONE_RULE["rules"])
 _HOOK: Final = """
 [hooks.receiver]
 type = "webhook"
@@ -103,7 +100,11 @@ class Stage:
     async def service(self, role: str = "all") -> AsyncIterator[Running]:
         """Run a service for the length of the block; one that is not asked to end before is killed."""
         async with running(self.site, role=role) as service:
-            yield service
+            try:
+                yield service
+            except BaseException:
+                print(*service.events[-20:], service.words, sep="\n")  # noqa: T201 -- what it did last
+                raise
         self.log += service.events
         self.words += service.words
 

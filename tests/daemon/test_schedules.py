@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from auditor.config.document import ScheduleSettings
 from auditor.config.timetable import times_of
 from auditor.daemon.schedules import Schedules, last_slot
+from auditor.simulator import SteppedClock
 
 
 def at(text: str) -> datetime:
@@ -120,3 +121,22 @@ async def test_failure_to_fire_is_not_swallowed() -> None:
     schedules.replace({"nightly": NIGHTLY})
     with pytest.raises(RuntimeError, match="as planned"):
         await schedules.run(fail)
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+async def test_clock_that_is_stepped_makes_the_slot_due_that_is_the_last_by_then(
+    monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    monkeypatch.setattr("auditor.daemon.schedules._LOOK_SECONDS", 0.01)
+    stepped = SteppedClock(at("2026-11-24T13:00:00"))
+    fired = Fired()
+    schedules = Schedules[ScheduleSettings](stepped)
+    schedules.replace({"nightly": NIGHTLY})
+    running = asyncio.create_task(schedules.run(fired))
+    await fired.wait_for(1)
+    stepped.advance(timedelta(days=days))
+    await fired.wait_for(2)
+    running.cancel()
+    await asyncio.wait([running])
+    slots = [slot for _name, _settings, slot in fired.calls]
+    assert slots[:2] == [at("2026-11-24T02:00:00"), at("2026-11-24T02:00:00") + timedelta(days=days)]

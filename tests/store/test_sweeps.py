@@ -83,7 +83,7 @@ async def test_slot_is_taken_once_however_many_try(database: Pool) -> None:
 
     async def take() -> bool:
         async with database.acquire() as connection, connection.transaction():
-            return await sweeps.take_slot(connection, environment, NOW)
+            return await sweeps.take_slot(connection, environment, NOW, NOW)
 
     assert sorted(await asyncio.gather(*(take() for _number in range(4)))) == [False, False, False, True]
 
@@ -93,25 +93,30 @@ async def test_slot_that_was_given_back_can_be_taken(connection: Connection) -> 
 
     async def fail() -> None:
         async with connection.transaction():
-            assert await sweeps.take_slot(connection, environment, NOW)
+            assert await sweeps.take_slot(connection, environment, NOW, NOW)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         await fail()
-    assert await sweeps.take_slot(connection, environment, NOW)
+    assert await sweeps.take_slot(connection, environment, NOW, NOW)
 
 
 async def test_slot_that_a_sweep_has_begun_after_is_served(connection: Connection) -> None:
     sweep = await begin(connection)
-    assert not await sweeps.take_slot(connection, sweep.environment, NOW)
-    assert not await sweeps.take_slot(connection, sweep.environment, NOW - HOUR)
-    assert await sweeps.take_slot(connection, sweep.environment, NOW + HOUR)
+    assert not await sweeps.take_slot(connection, sweep.environment, NOW, NOW + HOUR)
+    assert not await sweeps.take_slot(connection, sweep.environment, NOW - HOUR, NOW + HOUR)
+    assert await sweeps.take_slot(connection, sweep.environment, NOW + HOUR, NOW + HOUR)
+
+
+async def test_sweep_that_began_under_a_clock_that_was_ahead_serves_no_slot(connection: Connection) -> None:
+    sweep = await begin(connection)
+    assert await sweeps.take_slot(connection, sweep.environment, NOW - HOUR, NOW - HOUR)
 
 
 async def test_slots_are_forgotten_after_a_month(connection: Connection) -> None:
     environment = await sweeps.environment_id(connection, "prod", "https://prod.example.com")
     for days in (0, 1, 31):
-        assert await sweeps.take_slot(connection, environment, NOW + timedelta(days=days))
+        assert await sweeps.take_slot(connection, environment, NOW + timedelta(days=days), NOW + timedelta(days=days))
     assert await connection.fetchval("select min(slot) from schedule_slot") == NOW + timedelta(days=1)
 
 
