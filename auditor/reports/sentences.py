@@ -158,7 +158,7 @@ def _expiry(data: ReportData) -> list[str]:
     for forecast in data.forecasts:
         ends.update({on: tokens for on, tokens in forecast.days.items() if on <= last})
     unknown = sum(environment.unknown_tokens for environment in data.environments)
-    caveat = f"; of {plural(unknown, 'unknown token')} that is not known" if unknown else ""
+    caveat = f"; of {plural(unknown, 'other')} nothing is known" if unknown else ""
     if not ends:
         return [f"No live token expires within {_SOON_DAYS} days{caveat}."]
     count = ends.total()

@@ -21,7 +21,7 @@ The sources hold 223 tokens for 4 environments.
 15 findings are open on 15 tokens: 3 critical, 5 high, 4 medium, 2 low and 1 info. 3 were resolved in the last 30 days.
 The oldest open finding has been open since 2025-06-15 (260 days); 3 of 14 findings with a deadline are past it: \
 2 critical and 1 high.
-3 live tokens expire within 30 days, the first on 2026-03-02; of 31 unknown tokens that is not known.
+3 live tokens expire within 30 days, the first on 2026-03-02; of 31 others nothing is known.
 No waiver in force ends within 30 days.
 192 of 223 tokens (86.0%) were audited; 31 are unknown, which is not a pass. \
 Lookups failed in the last sweeps because: the sweep stopped before its turn (22), 429 until the retries ended (5), \
@@ -223,7 +223,7 @@ def test_without_open_finding_nothing_is_said_of_its_age() -> None:
     ("days", "unknown", "words"),
     [
         ({}, 0, "No live token expires within 30 days."),
-        ({31: 5}, 1, "No live token expires within 30 days; of 1 unknown token that is not known."),
+        ({31: 5}, 1, "No live token expires within 30 days; of 1 other nothing is known."),
         ({30: 1}, 0, "1 live token expires within 30 days, on 2026-04-01."),
         (
             {2: 1, 4: 1199},
