@@ -228,7 +228,7 @@ def test_without_open_finding_nothing_is_said_of_its_age() -> None:
         (
             {2: 1, 4: 1199},
             2,
-            "1,200 live tokens expire within 30 days, the first on 2026-03-04; of 2 unknown tokens that",
+            "1,200 live tokens expire within 30 days, the first on 2026-03-04; of 2 others nothing",
         ),
     ],
 )
