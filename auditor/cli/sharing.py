@@ -136,6 +136,7 @@ async def _worker(
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",  # else modules of the directory that the command is called in would go before the installed ones
         "-m",
         "auditor.cli.sweep_worker",
         stdin=pipe,
