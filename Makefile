@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format lock docs bench fuzz chaos clean
+.PHONY: demo test check format lock docs bench fuzz chaos soak clean
 
 demo: $(READY)
 	$(BIN)/auditor demo
@@ -36,6 +36,10 @@ fuzz: $(READY)
 chaos: export AUDITOR_CHAOS_ROUNDS ?= 100
 chaos: $(READY)
 	$(BIN)/pytest -n 2 -rP tests/chaos
+
+# AUDITOR_SOAK_MINUTES says how long; an hour where it does not.
+soak: $(READY)
+	$(BIN)/python -m tests.chaos.soak
 
 COMPILE := $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options

@@ -25,12 +25,19 @@ from aiohttp import web
 
 from auditor.alerts.deliveries import HEARTBEAT
 from auditor.model.secret import Secret
+from auditor.simulator import Fault
 from tests.alerts.receivers import Receiver, receiving
 from tests.chaos import account
 from tests.chaos.account import ONE_RULE
 from tests.daemon.stage import CONFIGURATION, Running, Site, running, site, until
 
 TOKENS: Final = 60
+_TELLING: Final = """
+import asyncio, json, signal, sys
+signal.signal(signal.SIGUSR2, lambda *_: print(
+    json.dumps({"event": "tasks", "tasks": len(asyncio.all_tasks())}), file=sys.stderr, flush=True))
+"""
+"""Has a service say how many tasks it has when it is sent SIGUSR2."""
 _POLICY: Final = 'name = "chaos"\n' + "".join(f'[rules."{rule}"]\nenabled = false\n' for rule in ONE_RULE["rules"])
 _HOOK: Final = """
 [hooks.receiver]
@@ -44,6 +51,19 @@ allow_http = true
 [alerts]
 flapping_within = "1s"
 """
+
+PASSING: Final = {
+    Fault.LATENCY: 0.05,
+    Fault.RESET: 0.1,
+    Fault.TRUNCATED: 0.1,
+    Fault.DRIP: 0.02,
+    Fault.HTML: 0.1,
+    Fault.SERVER_ERROR: 0.1,
+    Fault.SERVER_ERROR_EMPTY: 0.1,
+    Fault.THROTTLED: 0.01,  # which the pauses that follow make slow
+    Fault.OVERSIZED: 0.01,
+}
+"""What happens to what share of the lookups while an environment fails in every way."""
 
 
 def rounds(few: int) -> int:
@@ -103,7 +123,7 @@ class Stage:
             try:
                 yield service
             except BaseException:
-                print(*service.events[-20:], service.words, sep="\n")  # noqa: T201 -- what it did last
+                print(*service.events[-20:], service.words, sep="\n")
                 raise
         self.log += service.events
         self.words += service.words
@@ -203,13 +223,15 @@ class Stage:
 async def stage(directory: Path, url: Secret) -> AsyncIterator[Stage]:
     """Set everything up but the service."""
     seed = os.environ.get("AUDITOR_CHAOS_SEED") or str(random.SystemRandom().randrange(10**9))
-    print(f"AUDITOR_CHAOS_SEED={seed}")  # noqa: T201 -- repeats a run that failed
+    print(f"AUDITOR_CHAOS_SEED={seed}")
 
     async def answer(request: web.Request) -> web.StreamResponse:
         return await hurt.answer(request)
 
     async with site(directory, url, tokens=0) as here, receiving(answer) as receiver:
         ids = here.store(TOKENS)
+        (directory / "sitecustomize.py").write_text(_TELLING)
+        here.environ["PYTHONPATH"] = str(directory)
         (directory / "policy.toml").write_text(_POLICY)
         here.environ["HOOK_SECRET"] = f"whsec_{base64.b64encode(os.urandom(32)).decode()}"
         here.write(CONFIGURATION + _HOOK.replace("URL", receiver.url))

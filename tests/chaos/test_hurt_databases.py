@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tests.chaos.held import grown, held
 from tests.chaos.server import WAYS, Server
 from tests.chaos.stage import TOKENS, rounds, stage
 
@@ -15,11 +16,14 @@ async def test_database_hurt_again_and_again(tmp_path: Path) -> None:
         hurt.files.append(server.log)
         ways = list(WAYS)
         hurt.random.shuffle(ways)
+        await hurt.caught_up(service)
+        before = await held(hurt, service)
         for number in range(rounds(len(ways))):
             await hurt.worked(service, hurt.random.randrange(TOKENS))
             hurt.flip()
             await ways[number % len(ways)](server, hurt)
         await hurt.caught_up(service)
+        assert grown(before, await held(hurt, service)) == []
         assert await service.stop() == 0
         assert not service.words
         assert await hurt.complaints() == []

@@ -4,23 +4,14 @@ from pathlib import Path
 
 from auditor.model.secret import Secret
 from auditor.simulator import Fault, Faults
-from tests.chaos.stage import rounds, stage
-
-PASSING = {
-    Fault.LATENCY: 0.05,
-    Fault.RESET: 0.1,
-    Fault.TRUNCATED: 0.1,
-    Fault.DRIP: 0.02,
-    Fault.HTML: 0.1,
-    Fault.SERVER_ERROR: 0.1,
-    Fault.SERVER_ERROR_EMPTY: 0.1,
-    Fault.THROTTLED: 0.01,  # which the pauses that follow make slow
-    Fault.OVERSIZED: 0.01,
-}
+from tests.chaos.held import grown, held
+from tests.chaos.stage import PASSING, rounds, stage
 
 
 async def test_environment_and_hook_that_fail_in_every_way(tmp_path: Path, database_url: Secret) -> None:
     async with stage(tmp_path, database_url) as hurt, hurt.service() as service:
+        await hurt.caught_up(service)
+        before = await held(hurt, service)
         for number in range(rounds(1)):
             hurt.hook_fails = hurt.random.choice([0.3, 1.0])
             faults = Faults(
@@ -37,6 +28,7 @@ async def test_environment_and_hook_that_fail_in_every_way(tmp_path: Path, datab
         hurt.site.api.set_faults(None)
         hurt.hook_fails = 0.0
         await hurt.caught_up(service)
+        assert grown(before, await held(hurt, service)) == []
         assert await service.stop() == 0
         assert any(event["failed"] for event in service.said("sweep_finished"))
         assert service.said("delivery_failed")

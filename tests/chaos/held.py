@@ -1,0 +1,47 @@
+"""What a service holds of the machine and of the database."""
+
+import signal
+from dataclasses import astuple, dataclass, fields
+
+import psutil
+
+from tests.chaos.stage import Stage
+from tests.daemon.stage import Running
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the service holds when it has just caught up."""
+
+    sweeps: float
+    rss_mb: float
+    descriptors: float
+    threads: float
+    tasks: float
+    connections: float
+    """To the database."""
+
+
+async def held(hurt: Stage, service: Running) -> Held:
+    """Ask the machine, the database and the service."""
+    asked = len(service.said("tasks"))
+    service.signal(signal.SIGUSR2)
+    tasks = (await service.until("tasks", asked + 1))["tasks"]
+    process = psutil.Process(service.process.pid)
+    async with hurt.connected() as connection:
+        sweeps = await connection.fetchval("select count(*) from sweep")
+        connections = await connection.fetchval(
+            "select count(*) from pg_stat_activity where application_name = 'auditor run'"
+        )
+    rss = process.memory_info().rss / 1e6
+    return Held(sweeps, round(rss, 1), process.num_fds(), process.num_threads(), tasks, connections)
+
+
+def grown(early: Held, late: Held) -> list[str]:
+    """Say what grew by more than a service that works takes now and gives back then."""
+    before, after = astuple(early), astuple(late)
+    return [
+        f"{field.name} grew from {less} to {more}"
+        for field, less, more in zip(fields(Held), before, after, strict=True)
+        if field.name != "sweeps" and more > less * 1.1 + 8
+    ]
