@@ -55,9 +55,15 @@ class Deliveries:
     """Hands pending alerts to hooks, driven by the queue's jobs."""
 
     def __init__(
-        self, pool: Pool, *, clock: Callable[[], datetime], telemetry: DeliveryTelemetry | None = None
+        self,
+        pool: Pool,
+        *,
+        clock: Callable[[], datetime],
+        telemetry: DeliveryTelemetry | None = None,
+        heartbeat: timedelta = HEARTBEAT,
     ) -> None:
         self._pool = pool
+        self._heartbeat = heartbeat
         self._clock = clock
         self._telemetry = telemetry
         self._is_stopping = False
@@ -83,9 +89,11 @@ class Deliveries:
 
     async def _run(self, job: Job, run: "_Run") -> None:
         async with self._pool.acquire() as connection:
-            waiting = await outbox.pending(connection, run.work)
+            waiting = await outbox.claim(connection, run.work, job.id, self._heartbeat)
         for one in waiting:
-            if self._is_stopping or run.must_wait(one, self._clock()):
+            if one.is_elsewhere:
+                run.pass_over(one)
+            elif self._is_stopping or run.must_wait(one, self._clock()):
                 run.leave(one)
             else:
                 await self._deliver(run, one)
@@ -109,7 +117,7 @@ class Deliveries:
         ends = min(one.since for one in run.left) + run.give_up_after
         wait = max(min(wait, ends - now), _SHORTEST_WAIT)
         async with self._pool.acquire() as connection:
-            await outbox.postpone(connection, run.work, now + wait)
+            await outbox.postpone(connection, run.work, job.id, now + wait)
         raise RetryRequested(wait, f"{len(run.left)} alerts left for hook {name}")
 
     async def _deliver(self, run: "_Run", one: Pending) -> None:
@@ -195,6 +203,9 @@ class _Run:
 
     def leave(self, one: Pending) -> None:
         self.left.append(one)
+        self.pass_over(one)
+
+    def pass_over(self, one: Pending) -> None:
         if one.finding is not None:
             self._waiting.add(one.finding)
 
@@ -218,14 +229,17 @@ async def drain(
     clock: Callable[[], datetime],
     seconds: float,
     routing: Routing = NO_ROUTING,
+    heartbeat: timedelta = HEARTBEAT,
 ) -> None:
     """Deliver what the outbox holds for these hooks, for at most ``seconds``; what is left waits for the next run.
+
+    ``heartbeat`` is the silence after which a worker counts as dead: the same for all who work one queue.
 
     Raises ``StoreUnavailable`` where the database goes away.
     """
     if not hooks:
         return
-    deliveries = Deliveries(pool, clock=clock)
+    deliveries = Deliveries(pool, clock=clock, heartbeat=heartbeat)
     queue = QueueManager(queue_of(pool), CHANNEL)
 
     async def deliver(job: Job) -> None:
@@ -242,7 +256,7 @@ async def drain(
             await release(connection)
         timer = asyncio.get_running_loop().call_later(seconds, stop)
         running = asyncio.ensure_future(
-            queue.run(mode=QueueExecutionMode.drain, dequeue_timeout=timedelta(seconds=1), heartbeat_timeout=HEARTBEAT)
+            queue.run(mode=QueueExecutionMode.drain, dequeue_timeout=timedelta(seconds=1), heartbeat_timeout=heartbeat)
         )
         try:
             await asyncio.shield(running)

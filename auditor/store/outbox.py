@@ -6,7 +6,7 @@ alerts, is enqueued in the same transaction, and comes again until none of them 
 
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -54,6 +54,8 @@ class Pending(msgspec.Struct, frozen=True):
     attempts: int
     is_behind: bool
     """Whether the hook has not got an earlier alert of the same finding either, one of another job."""
+    is_elsewhere: bool = False
+    """Whether another job is at it, which comes again until it is no longer pending."""
 
 
 def entrypoint_of(hook: str) -> str:
@@ -123,8 +125,41 @@ async def enqueue_deliveries(connection: Connection, hook: str, alerts: Sequence
     await enqueue(connection, entrypoint_of(hook), jobs)
 
 
-async def pending(connection: Connection, job: Job) -> Sequence[Pending]:
-    """Return the job's alerts that the hook has not got yet, oldest first."""
+async def claim(connection: Connection, job: Job, number: int, unheard: timedelta) -> Sequence[Pending]:
+    """Return the job's alerts that the hook has not got yet, oldest first, and claim those that no other job is at.
+
+    ``number`` is the queue's id of the job. Its claims end when it ends, goes back into the queue, or its worker was
+    not heard of for the span ``unheard``; the next run of the same job has them again.
+    """
+    async with connection.transaction():
+        await _lock(connection, job.hook)
+        await connection.execute(
+            """
+            update delivery d set claimed_by = $3
+            where d.hook = $1 and d.alert_id = any ($2::uuid[]) and d.state = 'pending'
+                and d.claimed_by is distinct from $3 and not exists (
+                    select from queue_job j
+                    where j.id = d.claimed_by and j.status = 'picked' and j.heartbeat > now() - $4::interval
+                )
+            """,
+            job.hook,
+            list(job.alerts),
+            number,
+            unheard,
+        )
+        return await pending(connection, job, number)
+
+
+async def _lock(connection: Connection, hook: str) -> None:
+    """Let one transaction at a time change the claims of a hook: each sees those of the one before."""
+    await connection.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", entrypoint_of(hook))
+
+
+async def pending(connection: Connection, job: Job, claimant: int | None = None) -> Sequence[Pending]:
+    """Return the job's alerts that the hook has not got yet, oldest first.
+
+    ``claimant`` is the job for which those of others are marked.
+    """
     rows = await connection.fetch(
         """
         select a.id, a.event, a.severity, a.environment, a.at, a.data, a.finding_key, a.recipients, d.since, d.attempts,
@@ -132,16 +167,26 @@ async def pending(connection: Connection, job: Job) -> Sequence[Pending]:
                 select from alert b join delivery e on e.alert_id = b.id and e.hook = d.hook
                 where b.finding_key = a.finding_key and (b.at, b.id) < (a.at, a.id) and e.state = 'pending'
                     and b.id <> all ($2::uuid[])
-            ) as is_behind
+            ) as is_behind,
+            $3::bigint is not null and d.claimed_by is distinct from $3 as is_elsewhere
         from delivery d join alert a on a.id = d.alert_id
         where d.hook = $1 and d.alert_id = any ($2::uuid[]) and d.state = 'pending'
         order by a.at, a.id
         """,
         job.hook,
         list(job.alerts),
+        claimant,
     )
     return [
-        Pending(message_of(row), row["event"], row["finding_key"], row["since"], row["attempts"], row["is_behind"])
+        Pending(
+            message_of(row),
+            row["event"],
+            row["finding_key"],
+            row["since"],
+            row["attempts"],
+            row["is_behind"],
+            row["is_elsewhere"],
+        )
         for row in rows
     ]
 
@@ -203,16 +248,17 @@ async def note(
     )
 
 
-async def postpone(connection: Connection, job: Job, until: datetime) -> None:
-    """Write down about when a job's alerts are tried again."""
+async def postpone(connection: Connection, job: Job, number: int, until: datetime) -> None:
+    """Write down about when the alerts are tried again that the job has claimed."""
     await connection.execute(
         """
         update delivery set next_attempt_at = $3
-        where hook = $1 and alert_id = any ($2::uuid[]) and state = 'pending'
+        where hook = $1 and alert_id = any ($2::uuid[]) and state = 'pending' and claimed_by = $4
         """,
         job.hook,
         list(job.alerts),
         until,
+        number,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -16,14 +16,14 @@ from pgqueuer.models import Job
 
 from auditor.alerts import webhook
 from auditor.alerts.base import Hook, Surroundings
-from auditor.alerts.deliveries import Deliveries, drain, wait_after
+from auditor.alerts.deliveries import HEARTBEAT, Deliveries, drain, wait_after
 from auditor.alerts.wording import SHIPPED
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import DeliveryFailed
 from auditor.model.finding import Alert
 from auditor.model.message import Message
 from auditor.policy.routing.routing import Destination
-from auditor.store import outbox
+from auditor.store import dead_letters, outbox
 from auditor.store.connection import Pool
 from auditor.store.outbox import DeliveryState
 from tests.alerts.receivers import Receiver, alert, answering, receiving
@@ -337,3 +337,45 @@ async def test_jobs_that_failed_with_the_database_are_not_lost(database: Pool) -
     team = Team()
     await drain(database, {"team": team}, clock=clock, seconds=20)
     assert len(team.taken) == 101
+
+
+async def test_alert_that_several_jobs_name_is_delivered_by_one_of_them(database: Pool) -> None:
+    """As after ``auditor alerts retry`` of a dead one whose job still waits with others."""
+
+    class Slow(Team):
+        async def deliver(self, message: Message, now: datetime) -> str:
+            await asyncio.sleep(0.05)
+            return await super().deliver(message, now)
+
+    slow, wanted = Slow(), alerts(3)
+    await put(database, {"team": wanted})
+    async with database.acquire() as connection:
+        await connection.execute("update delivery set state = 'dead' where alert_id = $1", wanted[0].id)
+        await dead_letters.retry(connection, NOW, hook="team", alert=None)
+    assert await rows(database, "select count(*) from queue_job") == [(2,)]
+    await drain(database, {"team": slow}, clock=clock, seconds=20)
+    assert [one.id for one in slow.taken] == [one.id for one in wanted]
+    assert await rows(database, "select count(*) from queue_job") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("standing", "is_elsewhere"),
+    [
+        ("status = 'picked', heartbeat = now()", True),
+        ("status = 'picked', heartbeat = now() - interval '16 seconds'", False),
+        ("status = 'queued'", False),
+        ("status = 'failed'", False),
+    ],
+)
+async def test_claim_lasts_while_the_worker_of_its_job_is_heard_of(
+    database: Pool, standing: str, is_elsewhere: bool
+) -> None:
+    wanted = alerts(1)
+    await put(database, {"team": wanted})
+    work = outbox.Job("team", (UUID(wanted[0].id),))
+    async with database.acquire() as connection:
+        job = await connection.fetchval("select id from queue_job")
+        (own,) = await outbox.claim(connection, work, job, HEARTBEAT)
+        await connection.execute(f"update queue_job set {standing}")
+        (other,) = await outbox.claim(connection, work, job + 1, HEARTBEAT)
+    assert (own.is_elsewhere, other.is_elsewhere) == (False, is_elsewhere)

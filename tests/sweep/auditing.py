@@ -64,15 +64,17 @@ class Audit:
     async def told(self, hook: str) -> list[Message]:
         """What a hook gets that it has not got yet; it takes it."""
         found: list[Message] = []
+        now = self.stage.clock()
         async with self.database.acquire() as connection:
             for row in await connection.fetch("select payload from queue_job order by id"):
                 job = msgspec.json.decode(row["payload"], type=Job)
-                if job.hook == hook:
-                    found.extend(one.message for one in await outbox.pending(connection, job))
-            for message in found:
-                await outbox.note(
-                    connection, hook, message.id, state=DeliveryState.DELIVERED, answer="ok", now=self.stage.clock()
-                )
+                if job.hook != hook:
+                    continue
+                for one in await outbox.pending(connection, job):
+                    found.append(one.message)
+                    await outbox.note(
+                        connection, hook, one.message.id, state=DeliveryState.DELIVERED, answer="ok", now=now
+                    )
         return found
 
     async def acknowledge(self, key: str) -> bool:

@@ -107,4 +107,4 @@ async def test_dead_letters_of_one_hook_are_told_to_the_others_once_and_can_be_t
     async with database.acquire() as connection:
         tried = await dead_letters.retry(connection, now, hook="team", alert=None)
     assert tried.revived == dead > 0
-    assert len({message.id for message in await audit.told("team")}) == dead
+    assert len(await audit.told("team")) == dead
