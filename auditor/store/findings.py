@@ -1,5 +1,6 @@
 """Findings in the database: what is known of a token's, what happened to them, and reading them."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -258,7 +259,8 @@ _WORST_FIRST: Final = "array_position(array['critical', 'high', 'medium', 'low',
 async def read(connection: Connection, wanted: Filter, *, batch: int = 1000) -> AsyncGenerator[Sequence[Finding], None]:
     """Yield findings in batches: open ones, then waived ones, then resolved ones, each worst first, then oldest first.
 
-    Reads through a cursor, so the caller holds a transaction open for as long as it reads.
+    Reads through a cursor, a batch ahead: the caller holds a transaction open for as long as it reads, asks nothing
+    else meanwhile, and closes the generator where it ends early.
     """
     cursor = await connection.cursor(
         f"""
@@ -278,8 +280,14 @@ async def read(connection: Connection, wanted: Filter, *, batch: int = 1000) -> 
         wanted.waived,
         list(wanted.owners),
     )
-    while rows := await cursor.fetch(batch):
-        yield [_finding(row) for row in rows]
+    following = asyncio.ensure_future(cursor.fetch(batch))
+    try:
+        while rows := await following:
+            following = asyncio.ensure_future(cursor.fetch(batch))
+            await asyncio.sleep(0)  # so that it is sent, and PostgreSQL makes the next rows while these are used
+            yield [_finding(row) for row in rows]
+    finally:
+        await asyncio.gather(following, return_exceptions=True)  # who ends early may ask something else next
 
 
 class Event(msgspec.Struct, frozen=True):
