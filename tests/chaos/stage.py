@@ -12,6 +12,7 @@ import base64
 import json
 import os
 import random
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -86,6 +87,10 @@ class Stage:
     """The share of messages that the hook does not take."""
     taken: Counter[str] = field(default_factory=Counter)
     """The messages that the hook took, by id."""
+    excused: Counter[str] = field(default_factory=Counter)
+    """How often a kill fell between a message's taking and the record of it, by id: so often it may come again."""
+    bodies: dict[str, set[bytes]] = field(default_factory=dict)
+    """What each message said, by id, whether the hook took it or not."""
     log: list[dict[str, Any]] = field(default_factory=list)
     """What every service of this stage logged."""
     words: str = ""
@@ -108,6 +113,7 @@ class Stage:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Take a message, or fail in one of the ways a receiver does."""
+        self.bodies.setdefault(request.headers["webhook-id"], set()).add(await request.read())
         if self.random.random() < self.hook_fails:
             if self.random.random() < 0.5:
                 assert request.transport is not None
@@ -119,6 +125,7 @@ class Stage:
     @asynccontextmanager
     async def service(self, role: str = "all") -> AsyncIterator[Running]:
         """Run a service for the length of the block; one that is not asked to end before is killed."""
+        before = self.taken.copy()
         async with running(self.site, role=role) as service:
             try:
                 yield service
@@ -127,6 +134,16 @@ class Stage:
                 raise
         self.log += service.events
         self.words += service.words
+        if service.process.returncode == -signal.SIGKILL:
+            await self._excuse(before)
+
+    async def _excuse(self, before: Counter[str]) -> None:
+        """Note which messages a killed service handed over, since ``before`` was, without coming to record it."""
+        await asyncio.sleep(0.05)  # for what it had sent already
+        taken = self.taken - before
+        async with self.connected() as connection:
+            rows = await connection.fetch("select alert_id::text from delivery where state = 'pending'")
+        self.excused.update(row["alert_id"] for row in rows if taken[row["alert_id"]])
 
     async def worked(self, service: Running, lookups: int) -> None:
         """Wait until so many lookups more were made."""
@@ -200,6 +217,14 @@ class Stage:
                 *await account.of_alerts(connection, self.taken),
                 *await self._secrets(connection),
             ]
+
+    def repeats(self) -> list[str]:
+        """Say which messages came again though no kill excuses it, or said something else when they did."""
+        return [
+            f"message {number} was taken {times} times, {1 + self.excused[number]} at most"
+            for number, times in self.taken.items()
+            if times > 1 + self.excused[number]
+        ] + [f"message {number} had {len(said)} bodies" for number, said in self.bodies.items() if len(said) > 1]
 
     async def _secrets(self, connection: Any) -> list[str]:
         """No secret was logged, told or stored."""
