@@ -1,6 +1,7 @@
 """``auditor``: options that every command takes, the commands, and what an error looks like."""
 
 import errno
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -673,6 +674,9 @@ def _finish(exit_code: int) -> None:
 
 def start() -> None:
     """Run the command line and end the process with its exit code."""
+    gc.set_threshold(
+        20_000, 20, 50
+    )  # importing makes much that stays, which the collector would look at again and again
     exit_code = _run()
     try:
         sys.stdout.flush()
