@@ -44,12 +44,12 @@ def team(site: Site) -> Iterator[Team]:
 
 
 def test_deliveries_are_listed_shown_and_tried_again(site: Site, team: Team) -> None:
-    assert site.run("sweep", "prod", "--deliver-seconds", "1").exit_code == 0
+    assert site.run("sweep", "prod", "--deliver-seconds", "3").exit_code == 0
     waiting = site.run("alerts", "list", "--json").json()
     assert {one["state"] for one in waiting} == {"pending"}
     assert {one["hook"] for one in waiting} == {"team"}
-    tried = next(one for one in waiting if one["attempts"])
-    assert "503" in tried["last_answer"]
+    tried = next(one for one in waiting if "503" in (one["last_answer"] or ""))
+    assert tried["attempts"]
     shown = site.run("alerts", "show", tried["alert"])
     assert shown.exit_code == 0
     assert "try 1" in shown.out
