@@ -6,7 +6,7 @@ import pytest
 
 from auditor.config.load import load
 from auditor.config.routing import routing_of
-from auditor.model.errors import ConfigError
+from tests.config.telling import told
 
 AUDITOR = """\
 [environments.prod]
@@ -31,13 +31,6 @@ def written(directory: Path, owners: str | bytes | None) -> Path:
     if owners is not None:
         (directory / "owners.csv").write_bytes(owners if isinstance(owners, bytes) else owners.encode())
     return directory / "auditor.toml"
-
-
-def told(path: Path) -> list[str]:
-    with pytest.raises(ConfigError) as refused:
-        load(path)
-    assert refused.value.exit_code == 2
-    return str(refused.value).replace(f"{path.parent}/", "").split("\n")
 
 
 def test_owners_of_the_file_and_of_the_table_get_their_mail_and_globs_of_the_file_go_first(tmp_path: Path) -> None:

@@ -4,12 +4,10 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from auditor.config.load import load
-from auditor.model.errors import ConfigError
 from auditor.policy.waivers import WaiversDocument
 from tests.config.shipped import CONFIG
+from tests.config.telling import told
 
 AUDITOR = """\
 [environments.prod]
@@ -45,13 +43,6 @@ def written(directory: Path, waivers: str, more: str = "", policy: str = 'name =
     ):
         (directory / name).write_text(text, encoding="utf-8")
     return directory / "auditor.toml"
-
-
-def told(path: Path) -> list[str]:
-    with pytest.raises(ConfigError) as refused:
-        load(path)
-    assert refused.value.exit_code == 2
-    return str(refused.value).replace(f"{path.parent}/", "").split("\n")
 
 
 def test_waivers_of_every_file_are_read_in_their_order(tmp_path: Path) -> None:

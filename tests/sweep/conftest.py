@@ -33,6 +33,12 @@ def routing_to(hooks: Mapping[str, Severity]) -> Routing:
     )
 
 
+OF_THE_OWNER = 1
+"""Findings beside one of each token: they have one owner, who holds too many."""
+SLOW = Capacity(workers=4, service_seconds=0.05, queue=10_000)
+"""So slow that a test can act while lookups are under way."""
+
+
 class ListSource:
     """A source whose tokens stand in a list; may break after them."""
 
@@ -84,6 +90,11 @@ class Stage:
         return subject_of(
             self.client, self.url, self.clock, *sources, policy=policy, self_lookup=self_lookup, hooks=hooks
         )
+
+
+def secrets_of(stage: Stage, number: int) -> list[str]:
+    """Make so many tokens that never expire and return their secrets."""
+    return [stage.world.create(f"t{index}", ["metrics.read"]).secret for index in range(number)]
 
 
 def subject_of(

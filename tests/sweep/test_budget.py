@@ -8,11 +8,10 @@ from datetime import timedelta
 from auditor.model.secret import Secret
 from auditor.model.sweep import SweepStatus
 from auditor.model.token import Location, StoredToken
-from auditor.simulator import Capacity
 from auditor.store.connection import Pool
 from auditor.sweep.subject import Subject
 from auditor.sweep.sweeper import sweep
-from tests.sweep.conftest import ListSource, Stage, stored
+from tests.sweep.conftest import SLOW, ListSource, Stage, secrets_of, stored
 from tests.sweep.reading import stopped_after, value
 
 Staged = Callable[..., AbstractAsyncContextManager[Stage]]
@@ -20,10 +19,6 @@ Staged = Callable[..., AbstractAsyncContextManager[Stage]]
 
 def with_budget(stage: Stage, secrets: list[str], budget: int) -> Subject:
     return replace(stage.subject(ListSource("vault", stored(secrets), batch=7)), lookups_per_sweep=budget)
-
-
-def secrets_of(stage: Stage, number: int) -> list[str]:
-    return [stage.world.create(f"t{index}", ["metrics.read"]).secret for index in range(number)]
 
 
 async def test_what_is_left_is_counted_as_not_audited_and_has_its_turn(database: Pool, staged: Staged) -> None:
@@ -92,7 +87,7 @@ async def test_token_that_is_gone_when_the_sources_are_read_again_is_accounted_f
 
 
 async def test_sweep_that_goes_on_spends_what_is_left_of_its_budget(database: Pool, staged: Staged) -> None:
-    async with staged(capacity=Capacity(workers=4, service_seconds=0.05, queue=10_000)) as stage:
+    async with staged(capacity=SLOW) as stage:
         subject = with_budget(stage, secrets_of(stage, 60), 40)
         begun = await stopped_after(stage, database, subject, 10)
         assert 0 < begun.found < 40

@@ -13,24 +13,16 @@ from auditor.model.errors import StoreUnavailable
 from auditor.model.secret import Secret
 from auditor.model.sweep import SweepStatus
 from auditor.model.token import StoredToken
-from auditor.simulator import Capacity, Fault, Faults, Plan
+from auditor.simulator import Fault, Faults, Plan
 from auditor.store import sweeps
 from auditor.store.connection import Pool
 from auditor.store.database import connected
 from auditor.sweep.subject import Progress
 from auditor.sweep.sweeper import sweep
-from tests.sweep.conftest import ListSource, Stage, stored
+from tests.sweep.conftest import OF_THE_OWNER, SLOW, ListSource, Stage, secrets_of, stored
 from tests.sweep.reading import latest, stopped_after, until, value
 
-OF_THE_OWNER = 1
-"""Findings beside one of each token: they have one owner, who holds too many."""
 Staged = Callable[..., AbstractAsyncContextManager[Stage]]
-
-SLOW = Capacity(workers=4, service_seconds=0.05, queue=10_000)
-
-
-def secrets_of(stage: Stage, number: int) -> list[str]:
-    return [stage.world.create(f"t{index}", ["metrics.read"]).secret for index in range(number)]
 
 
 async def test_sweep_that_was_asked_to_stop_goes_on_without_looking_anything_up_again(
