@@ -8,7 +8,6 @@ from auditor.alerts.deliveries import drain
 from auditor.cli import exits
 from auditor.cli.session import Session, now, run_loop
 from auditor.cli.showing import cell, console, is_text, print_json, print_table, severity, text
-from auditor.config.assembly import assembled
 from auditor.model.errors import ConfigError, Problem
 from auditor.policy.waivers import finding_of, instant
 from auditor.store import attention, dead_letters, delivery_log, waivers
@@ -119,9 +118,7 @@ async def _retry(session: Session, beginning: str | None, hook: str | None, seco
     config = session.load()
     async with (
         session.database(config) as pool,
-        assembled(
-            config, pool, resolver=session.resolver(config), state=session.state, clock=now, environments=()
-        ) as assembly,
+        session.assembled(config, pool, environments=()) as assembly,
     ):
         async with pool.acquire() as connection:
             number = None if beginning is None else await _id_of(connection, beginning)

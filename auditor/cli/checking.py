@@ -8,7 +8,7 @@ from auditor.alerts.base import Surroundings
 from auditor.cli import exits
 from auditor.cli.session import Session, located, now, run_loop
 from auditor.cli.showing import console, text
-from auditor.config.assembly import Assembly, assembled, client_of
+from auditor.config.assembly import Assembly, client_of
 from auditor.config.feeds import read_feeds
 from auditor.config.keys import keyring_of
 from auditor.config.load import Config
@@ -103,9 +103,7 @@ async def _connect(session: Session, config: Config) -> int:
     out = console()
     async with session.database(config) as pool:
         out.print("database: good")
-        async with assembled(
-            config, pool, resolver=session.resolver(config), state=session.state, clock=now, environments=names
-        ) as assembly:
+        async with session.assembled(config, pool, environments=names) as assembly:
             failures = [await _try_environment(assembly.clients[name]) for name in names]
             failures += [await _try_source(assembly, name) for name in config.sources]
     failures += [str(problem) for problem in unwritable(config.document.reports, config.directory, session.state)]

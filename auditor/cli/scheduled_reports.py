@@ -10,7 +10,6 @@ from auditor.alerts.deliveries import drain
 from auditor.cli import exits
 from auditor.cli.session import Session, located, now, run_loop
 from auditor.cli.showing import cell, console, print_json, print_table, text
-from auditor.config.assembly import assembled
 from auditor.config.database import url_of
 from auditor.config.load import Config
 from auditor.config.problems import near
@@ -103,8 +102,6 @@ async def _make(session: Session, config: Config, name: str, *, deliver: bool, s
 
 async def _deliver(session: Session, config: Config, pool: Pool, names: Sequence[str], seconds: float) -> None:
     """Deliver what waits for these hooks; what they do not take waits on."""
-    async with assembled(
-        config, pool, resolver=session.resolver(config), state=session.state, clock=now, environments=()
-    ) as assembly:
+    async with session.assembled(config, pool, environments=()) as assembly:
         hooks = {name: assembly.hooks[name] for name in names}
         await drain(pool, hooks, clock=now, seconds=seconds, routing=assembly.routing)

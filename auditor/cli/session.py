@@ -4,12 +4,12 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
 
@@ -25,6 +25,9 @@ from auditor.model.secret import Secret
 from auditor.store.connection import Pool
 from auditor.store.database import translated
 from auditor.store.embedded import Address
+
+if TYPE_CHECKING:
+    from auditor.config.assembly import Assembly
 
 T = TypeVar("T")
 
@@ -144,6 +147,24 @@ class Session:
                 except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                     with translated():
                         raise
+
+    @asynccontextmanager
+    async def assembled(
+        self, config: Config, pool: Pool, *, environments: Sequence[str], with_hooks: bool = True
+    ) -> AsyncIterator["Assembly"]:
+        """Open what sweeping these environments takes, and delivering to hooks, for the length of the block."""
+        from auditor.config.assembly import assembled  # with the parts' libraries, which most commands can save
+
+        async with assembled(
+            config,
+            pool,
+            resolver=self.resolver(config),
+            state=self.state,
+            clock=now,
+            environments=environments,
+            with_hooks=with_hooks,
+        ) as assembly:
+            yield assembly
 
 
 @contextmanager

@@ -17,10 +17,9 @@ import msgspec
 import structlog
 
 from auditor.cli import exits
-from auditor.cli.session import Session, now, run_loop
+from auditor.cli.session import Session, run_loop
 from auditor.cli.sharing import GO, Advanced, Failed, Message, Order, PassedOver, Ready, Swept, own_environ
 from auditor.cli.sweeping import sweep_each
-from auditor.config.assembly import assembled
 from auditor.model.errors import AuditorError, ConfigError, ungrouped
 from auditor.model.sweep import SweepSummary
 from auditor.sweep.subject import Progress
@@ -78,15 +77,7 @@ async def _sweep(
     config = session.load()
     async with (
         session.database(config) as pool,
-        assembled(
-            config,
-            pool,
-            resolver=session.resolver(config),
-            state=session.state,
-            clock=now,
-            environments=order.environments,
-            with_hooks=False,
-        ) as assembly,
+        session.assembled(config, pool, environments=order.environments, with_hooks=False) as assembly,
     ):
         outbox.say(Ready())
         await go.wait()

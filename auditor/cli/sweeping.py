@@ -13,7 +13,7 @@ from auditor.cli.progress import watched
 from auditor.cli.session import Session, now, require_known, run_loop
 from auditor.cli.sharing import Order, shares, sweep_shared
 from auditor.cli.showing import console, print_json, print_table, text
-from auditor.config.assembly import Assembly, assembled
+from auditor.config.assembly import Assembly
 from auditor.config.load import Config
 from auditor.log import is_journal
 from auditor.model.errors import ConfigError, Problem, SweepUnderWay
@@ -62,14 +62,7 @@ async def _sweep(
     stop = _Stop()
     async with (
         session.database(config) as pool,
-        assembled(
-            config,
-            pool,
-            resolver=session.resolver(config),
-            state=session.state,
-            clock=now,
-            environments=() if is_shared else names,
-        ) as assembly,
+        session.assembled(config, pool, environments=() if is_shared else names) as assembly,
     ):
         progress = {name: Progress(name) for name in names}
         with watched(progress.values()), stop.listening():
