@@ -4,10 +4,10 @@ import asyncio
 import os
 import shutil
 import stat
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -33,6 +33,7 @@ from auditor.store.outgoing import Outgoing
 from auditor.store.queue import enqueue
 from auditor.store.reports import Report, ReportFile, ReportStatus
 from auditor.sweep.due import AUDITOR
+from auditor.sweep.patience import unless
 
 T = TypeVar("T")
 
@@ -122,7 +123,8 @@ class Reporter:
         try:
             if settings is None:
                 raise ReportFailed("is not configured any more")
-            await _unless(stopping, self.make(report, settings, config, hooks=settings.hooks))
+            if await unless(stopping, self.make(report, settings, config, hooks=settings.hooks)) is None:
+                raise RetryRequested(reason=_ASKED_TO_STOP)
         except ReportFailed as failure:
             is_given_up = settings is None or report.failures + 1 >= TRIES
             async with self._pool.acquire() as connection, connection.transaction():
@@ -232,20 +234,6 @@ def stem_of(report: Report) -> str:
     """
     at = report.slot or report.asked_at
     return f"{report.name}-{at:%Y-%m-%dT%H%M%SZ}{'' if report.slot else f'-{report.id}'}"
-
-
-async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Do a work, and raise ``RetryRequested`` as soon as the process is asked to stop."""
-    doing, waiting = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
-    try:
-        await asyncio.wait((doing, waiting), return_when=asyncio.FIRST_COMPLETED)
-        if doing.done():
-            return doing.result()
-    finally:
-        waiting.cancel()
-        doing.cancel()
-        await asyncio.wait((doing, waiting))
-    raise RetryRequested(reason=_ASKED_TO_STOP)
 
 
 async def _on_disk(directory: Path, work: Callable[[], T]) -> T:
