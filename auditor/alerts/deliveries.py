@@ -60,10 +60,8 @@ class Deliveries:
         *,
         clock: Callable[[], datetime],
         telemetry: DeliveryTelemetry | None = None,
-        heartbeat: timedelta = HEARTBEAT,
     ) -> None:
         self._pool = pool
-        self._heartbeat = heartbeat
         self._clock = clock
         self._telemetry = telemetry
         self._is_stopping = False
@@ -89,7 +87,7 @@ class Deliveries:
 
     async def _run(self, job: Job, run: "_Run") -> None:
         async with self._pool.acquire() as connection:
-            waiting = await outbox.claim(connection, run.work, job.id, self._heartbeat)
+            waiting = await outbox.claim(connection, run.work, job.id, HEARTBEAT)
         for one in waiting:
             if one.is_elsewhere:
                 run.pass_over(one)
@@ -229,17 +227,14 @@ async def drain(
     clock: Callable[[], datetime],
     seconds: float,
     routing: Routing = NO_ROUTING,
-    heartbeat: timedelta = HEARTBEAT,
 ) -> None:
     """Deliver what the outbox holds for these hooks, for at most ``seconds``; what is left waits for the next run.
-
-    ``heartbeat`` is the silence after which a worker counts as dead: the same for all who work one queue.
 
     Raises ``StoreUnavailable`` where the database goes away.
     """
     if not hooks:
         return
-    deliveries = Deliveries(pool, clock=clock, heartbeat=heartbeat)
+    deliveries = Deliveries(pool, clock=clock)
     queue = QueueManager(queue_of(pool), CHANNEL)
 
     async def deliver(job: Job) -> None:
@@ -256,7 +251,7 @@ async def drain(
             await release(connection)
         timer = asyncio.get_running_loop().call_later(seconds, stop)
         running = asyncio.ensure_future(
-            queue.run(mode=QueueExecutionMode.drain, dequeue_timeout=timedelta(seconds=1), heartbeat_timeout=heartbeat)
+            queue.run(mode=QueueExecutionMode.drain, dequeue_timeout=timedelta(seconds=1), heartbeat_timeout=HEARTBEAT)
         )
         try:
             await asyncio.shield(running)
