@@ -30,7 +30,7 @@ class Urgency(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 _CALM: Final = 3
-_NEVER: Final = Urgency(-1, 0.0)
+NEVER_LOOKED_UP: Final = Urgency(-1, 0.0)
 
 
 def urgency(
@@ -48,7 +48,7 @@ def urgency(
     of these the sooner; among equals the one whose last lookup is the oldest.
     """
     if looked_up_at is None:
-        return _NEVER
+        return NEVER_LOOKED_UP
     calm = _CALM
     if last_found is not None and last_found.enabled is not False:
         expires = last_found.expiration_date

@@ -7,16 +7,17 @@ read twice: everything is enrolled first, then chosen among, and the second read
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from datetime import datetime
 
 import structlog
 
 from auditor.model.errors import SourceError
 from auditor.model.secret import Secret
 from auditor.model.token import StoredToken
-from auditor.policy.urgency import Choice, Urgency, urgency
+from auditor.policy.urgency import NEVER_LOOKED_UP, Choice, Urgency, urgency
 from auditor.sources.base import Source
 from auditor.store import choosing, tokens
-from auditor.store.choosing import Left
+from auditor.store.choosing import Candidate, Left
 from auditor.store.connection import Pool
 from auditor.store.tokens import Enrolment, KnownToken
 from auditor.sweep.subject import Progress, Subject
@@ -156,18 +157,15 @@ class Enroller:
 
     async def _give_on(self, batch: list[Waiting]) -> None:
         if batch:
-            batch.sort(key=self._urgency)
+            now = self._subject.clock()
+            batch.sort(key=lambda waiting: self._urgency(waiting.known, now))
             await self._waiting.put(batch)
 
-    def _urgency(self, waiting: Waiting) -> Urgency:
-        known = waiting.known
-        return urgency(
-            known.last_found if known else None,
-            looked_up_at=known.looked_up_at if known else None,
-            changed_at=known.changed_at if known else None,
-            risk=self._subject.policy.document.risk,
-            now=self._subject.clock(),
-        )
+    def _urgency(self, one: KnownToken | Candidate | None, now: datetime) -> Urgency:
+        if one is None:
+            return NEVER_LOOKED_UP
+        risk = self._subject.policy.document.risk
+        return urgency(one.last_found, looked_up_at=one.looked_up_at, changed_at=one.changed_at, risk=risk, now=now)
 
     async def _meet(self, enrolments: Enrolments) -> None:
         batch = [enrolment for _secret, enrolment in enrolments.values()]
@@ -176,20 +174,11 @@ class Enroller:
 
     async def _choose(self, budget: int) -> None:
         choice = Choice(budget)
-        risk, now = self._subject.policy.document.risk, self._subject.clock()
+        now = self._subject.clock()
         async with self._pool.acquire() as connection, connection.transaction():
             done = await choosing.pass_over_done(connection, self._sweep, self._environment)
             async for one in choosing.candidates(connection, self._sweep, self._environment):
-                choice.offer(
-                    one.fingerprint,
-                    urgency(
-                        one.last_found,
-                        looked_up_at=one.looked_up_at,
-                        changed_at=one.changed_at,
-                        risk=risk,
-                        now=now,
-                    ),
-                )
+                choice.offer(one.fingerprint, self._urgency(one, now))
             chosen = choice.chosen()
             await choosing.choose(connection, self._sweep, list(chosen))
         self._progress.enrolled = done + len(chosen)
