@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -137,22 +137,16 @@ class Worker:
                 self.pool, connections=document.database.connections, at_once=document.sweeps.at_once
             )
         for name in document.environments:
-            if _entrypoint_of(name) not in self._sweeps.entrypoint_registry:
-                self._sweeps.entrypoint(_entrypoint_of(name), concurrency_limit=1, on_failure="hold")(self._sweep)
+            _register(self._sweeps, _entrypoint_of(name), self._sweep)
         for name in document.reports:
-            if reports.entrypoint_of(name) not in self._queue.entrypoint_registry:
-                self._queue.entrypoint(reports.entrypoint_of(name), concurrency_limit=1, on_failure="hold")(
-                    self._report
-                )
+            _register(self._queue, reports.entrypoint_of(name), self._report)
         for name in assembly.hooks:
             self._deliver_to(name)
         if before is not None:
             await before.let_go()
 
     def _deliver_to(self, hook: str) -> None:
-        entrypoint = outbox.entrypoint_of(hook)
-        if entrypoint not in self._queue.entrypoint_registry:
-            self._queue.entrypoint(entrypoint, concurrency_limit=JOBS_AT_ONCE, on_failure="hold")(self._deliver)
+        _register(self._queue, outbox.entrypoint_of(hook), self._deliver, at_once=JOBS_AT_ONCE)
 
     @asynccontextmanager
     async def _in_use(self) -> AsyncIterator[Assembly]:
@@ -324,6 +318,14 @@ def _queue_manager(pool: Pool, number: UUID) -> QueueManager:
     manager = QueueManager(queue_of(pool), CHANNEL)
     manager.queue_manager_id = QueueManagerId(number)
     return manager
+
+
+def _register(
+    queue: QueueManager, entrypoint: str, work: Callable[[Job], Awaitable[None]], *, at_once: int = 1
+) -> None:
+    """Have a queue's jobs of an entrypoint worked, of all workers so many at once; one that is already stays."""
+    if entrypoint not in queue.entrypoint_registry:
+        queue.entrypoint(entrypoint, concurrency_limit=at_once, on_failure="hold")(work)
 
 
 def _entrypoint_of(environment: str) -> str:

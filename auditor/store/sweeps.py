@@ -115,7 +115,7 @@ async def resume(
         )
         if row is None:
             return None
-        await connection.execute("delete from enrolment where sweep_id = $1", row["id"])
+        await _forget_enrolment(connection, row["id"])
         return summary_of(row)
 
 
@@ -226,16 +226,14 @@ async def count(
 async def suspend(connection: Connection, sweep: int) -> SweepSummary:
     """Leave a sweep to whoever takes it up next, and return its account so far."""
     async with connection.transaction():
-        await connection.execute("delete from enrolment where sweep_id = $1", sweep)
-        row = await connection.fetchrow(
-            f"""
-            select {SUMMARY_COLUMNS} from sweep join environment on environment.id = sweep.environment_id
-            where sweep.id = $1
-            """,
-            sweep,
-        )
-    assert row is not None
-    return summary_of(row)
+        await _forget_enrolment(connection, sweep)
+        summary = await _last(connection, "sweep.id = $1", sweep)
+    assert summary is not None
+    return summary
+
+
+async def _forget_enrolment(connection: Connection, sweep: int) -> None:
+    await connection.execute("delete from enrolment where sweep_id = $1", sweep)
 
 
 async def finish(
@@ -269,7 +267,7 @@ async def finish(
         sum((left or {}).values()),
         as_json(left or {}),
     )
-    await connection.execute("delete from enrolment where sweep_id = $1", sweep)
+    await _forget_enrolment(connection, sweep)
     assert row is not None
     return summary_of(row)
 
@@ -304,11 +302,16 @@ def summary_of(row: Row) -> SweepSummary:
 
 async def latest(connection: Connection, environment: str) -> SweepSummary | None:
     """Return the last sweep of an environment, running or not; None before the first."""
+    return await _last(connection, "environment.name = $1", environment)
+
+
+async def _last(connection: Connection, condition: str, value: object) -> SweepSummary | None:
+    """Return the last sweep that a condition holds for."""
     row = await connection.fetchrow(
         f"""
         select {SUMMARY_COLUMNS} from sweep join environment on environment.id = sweep.environment_id
-        where environment.name = $1 order by sweep.id desc limit 1
+        where {condition} order by sweep.id desc limit 1
         """,
-        environment,
+        value,
     )
     return None if row is None else summary_of(row)

@@ -111,8 +111,6 @@ class _Sweep:
         self._stopping = stopping
         self._stopped: str | None = None
         """Why no further token is looked up; None while they are."""
-        self._is_suspended = False
-        """Whether somebody asked to stop before everything was looked up; what is left is not recorded at all."""
         self._left = 0
         """Tokens met whose lookups were not made, or were given up, since."""
         self._unreachable_running = 0
@@ -131,6 +129,11 @@ class _Sweep:
         self._gathered: list[Looked] = []
         self._has_room = asyncio.Event()
         self._has_room.set()
+
+    @property
+    def _is_suspended(self) -> bool:
+        """Whether somebody asked to stop before everything was looked up; what is left is not recorded at all."""
+        return self._stopped is _ASKED_TO_STOP
 
     async def run(self) -> SweepSummary:
         """Run the stages to their end and close the account."""
@@ -362,7 +365,6 @@ class _Sweep:
         """Stop the lookups and the reading as soon as somebody asks."""
         await self._stopping.wait()
         if self._stopped is None:
-            self._is_suspended = True
             self._stopped = _ASKED_TO_STOP
         self._enroller.stop(_ASKED_TO_STOP)
         await asyncio.sleep(_PATIENCE_SECONDS)
@@ -423,7 +425,7 @@ class _Sweep:
                     return False
             elif not self._has_room.is_set():
                 await self._has_room.wait()
-            elif self._subject.client.room or self._stopped is not None or self._is_suspended:
+            elif self._subject.client.room or self._stopped is not None:
                 return True
             else:
                 place = asyncio.get_running_loop().create_future()
