@@ -18,8 +18,8 @@ import aiohttp
 import msgspec
 import stamina
 import structlog
-from aiohttp.payload import BytesPayload
-from multidict import CIMultiDict, istr
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import istr
 from yarl import URL
 
 from auditor.dynatrace.answer import Api, MalformedAnswer, decode, error_code
@@ -28,6 +28,7 @@ from auditor.dynatrace.gate import Gate
 from auditor.dynatrace.limit import Limit
 from auditor.dynatrace.pace import Pace, allowance_of
 from auditor.dynatrace.settings import EnvironmentSettings
+from auditor.dynatrace.wire import Answer, Wire
 from auditor.model.errors import ConfigError, Problem, ReadFailed
 from auditor.model.lookup import Lookup, Outcome
 from auditor.model.secret import Secret
@@ -39,7 +40,6 @@ ANSWER_LIMIT: Final = 1_000_000
 """Bytes of an answer that are read at most; a token's metadata are a few hundred."""
 
 _PATHS: Final[dict[Api, str]] = {"v2": "/api/v2/apiTokens/lookup", "v1": "/api/v1/tokens/lookup"}
-_JSON: Final = "application/json; charset=utf-8"
 _OK: Final = int(HTTPStatus.OK)  # for every answer, and comparing an enumeration's member is slow
 _FOUND: Final = Outcome.FOUND
 _COMPRESSED: Final = "answer is compressed, which was not asked for"
@@ -89,35 +89,33 @@ class Client:
         self._attempts = settings.attempts
         self.clock = clock
         self._base = settings.url
-        self._url = URL(settings.url + _PATHS[settings.api])
-        self._proxy = URL(settings.proxy) if settings.proxy else None
-        self._headers = CIMultiDict(
+        url = URL(settings.url + _PATHS[settings.api])
+        is_read_limited = settings.read_timeout_seconds < settings.total_timeout_seconds
+        self._wire = Wire(
+            url,
             {
                 "Authorization": f"Api-Token {credential.reveal()}",
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
                 "User-Agent": "auditor",
-            }
+            },
+            connections=settings.concurrency,
+            proxy=URL(settings.proxy) if settings.proxy else None,
+            connect_seconds=settings.connect_timeout_seconds,
+            # A limit for one read that is no shorter than the one for the whole would only cost.
+            read_seconds=settings.read_timeout_seconds if is_read_limited else None,
         )
+        self._lookup_head = self._wire.head("POST", url)
         self._pace = Pace(settings.requests_per_second)
         self._departure = asyncio.Lock()
         self._closed: tuple[datetime, Outcome, str] | None = None
         """Until when the environment asked to be left alone, where that is too long to wait, and in which answer."""
         self._deadline = Deadline(settings.total_timeout_seconds)
-        self._timeout = aiohttp.ClientTimeout(
-            total=None,
-            sock_connect=settings.connect_timeout_seconds,
-            # A limit for one read that is no shorter than the one for the whole would only cost.
-            sock_read=settings.read_timeout_seconds
-            if settings.read_timeout_seconds < settings.total_timeout_seconds
-            else None,
-        )
         self._ca_file = settings.ca_file
-        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         try:
-            trust = trusting(self._ca_file) if self._ca_file else True
+            trust = trusting(self._ca_file) if self._ca_file else None
         except OSError as error:
             raise ConfigError(
                 Problem(
@@ -125,21 +123,13 @@ class Client:
                     f"{self._ca_file} cannot be used: {name_of(error)}; name a PEM file of certificates",
                 )
             ) from error
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.concurrency, ssl=trust, ttl_dns_cache=60),
-            timeout=self._timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            # The session's go to a proxy, too, before there is any TLS; with one they go with each request.
-            headers=None if self._proxy else self._headers,
-        )
+        self._wire.open(trust)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._wire.close()
         self._deadline.close()
 
     @property
@@ -168,16 +158,15 @@ class Client:
         ``path`` follows the environment's base URL and ``query`` must hold no secret. Raises ``ReadFailed``, which says
         how it ended, for anything but an answer with status 200.
         """
-        assert self._session is not None, "the client is opened with async with"
-        url = URL(self._base + path).with_query(query)
+        head = self._wire.head("GET", URL(self._base + path).with_query(query))
 
         async def attempt(number: int) -> bytes:
-            response, content = await self._exchange("GET", url, None, number, limit)
-            if response.status != _OK or content is None:
-                raise ReadFailed(self._judge_failure(response, content, number, limit))
-            if _is_compressed(response):
+            answer = await self._exchange(head, None, number, limit)
+            if answer.status != _OK or answer.content is None:
+                raise ReadFailed(self._judge_failure(answer, number, limit))
+            if _is_compressed(answer):
                 raise ReadFailed(self._ended(Outcome.MALFORMED, _COMPRESSED, _OK, number))
-            return content
+            return answer.content
 
         try:
             return await attempt(1)
@@ -210,21 +199,14 @@ class Client:
         raise AssertionError("the last attempt returns or raises")
 
     async def _look_up(self, secret: Secret, number: int) -> Lookup:
-        # A payload made here spares aiohttp from asking, for each request, what kind of thing the body is.
-        body = BytesPayload(msgspec.json.encode({"token": secret.reveal()}), content_type=_JSON)
-        response, content = await self._exchange("POST", self._url, body, number, ANSWER_LIMIT)
-        if response.status == _OK and content is not None:
-            return self._judge_found(response, content, number)
-        return self._judge_failure(response, content, number, ANSWER_LIMIT)
+        body = msgspec.json.encode({"token": secret.reveal()})
+        answer = await self._exchange(self._lookup_head, body, number, ANSWER_LIMIT)
+        if answer.status == _OK and answer.content is not None:
+            return self._judge_found(answer, answer.content, number)
+        return self._judge_failure(answer, number, ANSWER_LIMIT)
 
-    async def _exchange(
-        self, method: str, url: URL, body: BytesPayload | None, number: int, limit: int
-    ) -> tuple[aiohttp.ClientResponse, bytes | None]:
-        """Send one request and return the answer with its body, None where that is larger than ``limit`` bytes.
-
-        Raises ``_Passing`` where there is no whole answer.
-        """
-        assert self._session is not None, "the client is opened with async with"
+    async def _exchange(self, head: bytes, body: bytes | None, number: int, limit: int) -> Answer:
+        """Send one request and return its answer; raises ``_Passing`` where there is no whole answer."""
         gate = self._gate
         if gate.room and not self._pace.holds_up and self._closed is None:
             gate.under_way += 1
@@ -235,17 +217,9 @@ class Client:
         started = time()
         try:
             with self._deadline:
-                async with self._session.request(
-                    method,
-                    url,
-                    data=body,
-                    headers=self._headers if self._proxy else None,
-                    allow_redirects=False,
-                    proxy=self._proxy,
-                ) as response:
-                    content = await _read(response, limit)
-            self._learn(response, started, time(), under_way)
-            return response, content
+                answer = await self._wire.send(head, body, limit)
+            self._learn(answer, started, time(), under_way)
+            return answer
         except aiohttp.ConnectionTimeoutError:
             raise self._passing(Outcome.UNREACHABLE, "timed out while connecting", number) from None
         except TimeoutError:
@@ -259,7 +233,7 @@ class Client:
             ) from None
         except aiohttp.ClientHttpProxyError as error:
             raise self._passing(Outcome.UNREACHABLE, f"proxy refused: HTTP {error.status}", number) from None
-        except aiohttp.ClientResponseError:
+        except (HttpProcessingError, aiohttp.ClientResponseError):  # the latter by a proxy
             raise self._passing(Outcome.MALFORMED, "answer is not HTTP", number) from None
         except aiohttp.ServerDisconnectedError:
             raise self._passing(Outcome.UNREACHABLE, "connection closed without an answer", number) from None
@@ -291,9 +265,9 @@ class Client:
                 raise self._passing(outcome, f"not attempted: {reason}", number - 1, None, _RETRY_AFTER_LIMIT + 1)
             self._closed = None
 
-    def _learn(self, response: aiohttp.ClientResponse, started: float, now: float, under_way: int) -> None:
+    def _learn(self, answer: Answer, started: float, now: float, under_way: int) -> None:
         """Take from an answer how many requests may be under way; what failed otherwise tells nothing of it."""
-        status, headers = response.status, response.headers
+        status, headers = answer.status, answer.headers
         allowance = allowance_of(headers, self.clock()) if _REMAINING in headers else None
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             if allowance is None or allowance.remaining > 0:
@@ -332,13 +306,11 @@ class Client:
         self._closed = (until, outcome, reason)
         return reason
 
-    def _judge_failure(
-        self, response: aiohttp.ClientResponse, content: bytes | None, number: int, limit: int
-    ) -> Lookup:
+    def _judge_failure(self, answer: Answer, number: int, limit: int) -> Lookup:
         """Say how an answer ends that is not one with status 200 and a body; raises ``_Passing`` for what may pass."""
-        status = response.status
+        status, content = answer.status, answer.content
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise self._refusal_that_passes(response, number)
+            raise self._refusal_that_passes(answer, number)
         if content is None:
             return self._ended(Outcome.MALFORMED, f"answer is larger than {limit} bytes", status, number)
         is_ours = error_code(content) == status
@@ -354,8 +326,8 @@ class Client:
         by = "" if is_ours else ", not in the API's error format (is url right?)"
         return self._ended(Outcome.MALFORMED, f"HTTP {status}{by}", status, number)
 
-    def _judge_found(self, response: aiohttp.ClientResponse, content: bytes, number: int) -> Lookup:
-        if _is_compressed(response):
+    def _judge_found(self, answer: Answer, content: bytes, number: int) -> Lookup:
+        if _is_compressed(answer):
             return self._ended(Outcome.MALFORMED, _COMPRESSED, _OK, number)
         try:
             metadata = decode(self.api, content)
@@ -363,14 +335,14 @@ class Client:
             return self._ended(Outcome.MALFORMED, str(error), _OK, number)
         return Lookup(_FOUND, self.clock(), metadata, "", _OK, number)
 
-    def _refusal_that_passes(self, response: aiohttp.ClientResponse, number: int) -> _Passing:
-        status = response.status
+    def _refusal_that_passes(self, answer: Answer, number: int) -> _Passing:
+        status = answer.status
         outcome = Outcome.THROTTLED if status == HTTPStatus.TOO_MANY_REQUESTS else Outcome.UNREACHABLE
         reason = f"HTTP {status}"
         now = self.clock()
-        wait_seconds = retry_after_seconds(response.headers.get("Retry-After"), now)
+        wait_seconds = retry_after_seconds(answer.headers.get("Retry-After"), now)
         if wait_seconds is None and status == HTTPStatus.TOO_MANY_REQUESTS:
-            allowance = allowance_of(response.headers, now)
+            allowance = allowance_of(answer.headers, now)
             wait_seconds = allowance.reset_seconds if allowance and not allowance.remaining else None
         if wait_seconds is not None:
             reason = self._leave_alone(wait_seconds, outcome, reason)
@@ -386,21 +358,8 @@ class Client:
         return Lookup(outcome, self.clock(), None, reason, status, number)
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
-    """Return the body, or None where it is larger than ``limit`` bytes; no more than that is ever held."""
-    length = response.content_length
-    if length is not None:
-        return await response.read() if length <= limit else None
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            return None
-    return bytes(body)
-
-
-def _is_compressed(response: aiohttp.ClientResponse) -> bool:
-    return response.headers.get("Content-Encoding", "identity").lower() != "identity"
+def _is_compressed(answer: Answer) -> bool:
+    return answer.headers.get("Content-Encoding", "identity").lower() != "identity"
 
 
 def _next_wait(failure: Exception) -> bool | float:

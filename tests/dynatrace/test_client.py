@@ -632,6 +632,15 @@ async def test_proxy_that_refuses_is_told_as_such(status: int) -> None:
     assert lookup == failed(Outcome.UNREACHABLE, f"proxy refused: HTTP {status}", attempts=2)
 
 
+async def test_proxy_that_does_not_speak_http_is_told_as_such() -> None:
+    async with (
+        connect_proxy(b"SSH-2.0-OpenSSH_9.6\r\n\r\n") as proxy,
+        client_of("https://environment.invalid", proxy=proxy.url, attempts=2) as client,
+    ):
+        lookup = await client.lookup(TOKEN)
+    assert lookup == failed(Outcome.MALFORMED, "answer is not HTTP", attempts=2)
+
+
 # What leaves
 
 
