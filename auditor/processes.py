@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,14 @@ class Completed:
 
 class OutputTooLarge(Exception):
     """A program wrote more than it was allowed to."""
+
+
+def python_of(module: str) -> tuple[str, ...]:
+    """Return the command that runs a module of ours in a process of its own.
+
+    ``-P``: else modules of the directory that auditor was called in would go before the installed ones.
+    """
+    return (sys.executable, "-P", "-m", module)
 
 
 def located(argv: Sequence[str], directory: Path) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from auditor.cli.showing import console, text
 from auditor.log import LogFormat, LogLevel
 from auditor.model.errors import AuditorError, ConfigError, Problem, ungrouped
 from auditor.model.sweep import SweepSummary
+from auditor.processes import python_of
 from auditor.sweep.subject import Progress
 
 GO: Final = b"go\n"
@@ -135,10 +136,7 @@ async def _worker(
 ) -> AsyncIterator["_Worker"]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",  # else modules of the directory that the command is called in would go before the installed ones
-        "-m",
-        "auditor.cli.sweep_worker",
+        *python_of("auditor.cli.sweep_worker"),
         stdin=pipe,
         stdout=pipe,
         stderr=pipe,

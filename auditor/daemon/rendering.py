@@ -20,7 +20,7 @@ from auditor.log import configure
 from auditor.model.errors import AuditorError, ReportFailed
 from auditor.model.secret import Secret
 from auditor.policy.base import Framework
-from auditor.processes import OutputTooLarge, run, scrubbed
+from auditor.processes import OutputTooLarge, python_of, run, scrubbed
 from auditor.redaction import redact
 from auditor.reports.base import Aws, Format
 from auditor.reports.period import parse_period
@@ -76,7 +76,7 @@ async def written(order: Order, server: Secret, environ: Mapping[str, str], *, s
     """
     try:
         done = await run(
-            (sys.executable, "-m", "auditor.daemon.rendering"),
+            python_of("auditor.daemon.rendering"),
             environ=scrubbed(environ),
             stdin=msgspec.json.encode(_Input(server.reveal(), order)),
             timeout_seconds=seconds,
