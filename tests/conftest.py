@@ -1,6 +1,7 @@
 """A real PostgreSQL for every test that asks: one server a test run, one fresh migrated database a test."""
 
 import asyncio
+import gc
 import itertools
 import os
 import shutil
@@ -21,7 +22,14 @@ from auditor.store.migrate import migrate
 settings.register_profile("at any speed", deadline=None)  # no test may fail for the load of the machine
 settings.load_profile("at any speed")
 _numbers = itertools.count()
+gc.disable()  # until all tests are collected: what is made meanwhile stays
 _ROOM = 2_000_000_000
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector of garbage from going through modules and tests again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

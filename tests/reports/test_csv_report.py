@@ -4,7 +4,6 @@ import csv
 import io
 import json
 
-import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,6 +151,8 @@ async def test_lines_are_those_of_the_library_s_own_writer() -> None:
 
 
 async def test_pandas_reads_findings_of_every_kind() -> None:
+    import pandas
+
     text = await written(Csv(), report(environment()), every_kind())
     frame = pandas.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     assert list(frame.columns) == list(FINDING_COLUMNS)

@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from trestle.common.err import TrestleError
-from trestle.oscal.assessment_results import AssessmentResults
 
 from auditor.model.finding import Finding
 from auditor.reports.base import ReportData
@@ -39,6 +37,8 @@ def props(thing: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["every kind", "an estate", "nothing"])
 async def test_trestle_reads_it(tmp_path: Path, kind: str) -> None:
+    from trestle.oscal.assessment_results import AssessmentResults
+
     data, findings = {
         "every kind": (report(environment(), findings=every_kind()), every_kind()),
         "an estate": (estate(), estate_findings()),
@@ -54,6 +54,9 @@ async def test_trestle_reads_it(tmp_path: Path, kind: str) -> None:
 
 
 async def test_trestle_refuses_a_state_that_is_none(tmp_path: Path) -> None:
+    from trestle.common.err import TrestleError
+    from trestle.oscal.assessment_results import AssessmentResults
+
     path = tmp_path / "results.json"
     text = await written(Oscal(), report(environment()), [])
     path.write_text(text.replace('"state":"satisfied"', '"state":"fine"', 1), encoding="utf-8")

@@ -5,20 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from pypdf import PdfReader
 
 from auditor.model.errors import ConfigError
 from auditor.model.finding import Severity
 from auditor.model.token import Location
 from auditor.reports.pdf import Pdf
 from tests.reports.report_samples import environment, finding, report, sample_figures, sample_timeline, written_bytes
-
-try:
-    import weasyprint  # noqa: F401
-except OSError as error:
-    MISSING = str(error).splitlines()[0]
-else:
-    MISSING = ""
 
 DATA = report(
     environment(open_by_severity={Severity.HIGH: 3}),
@@ -29,8 +21,19 @@ DATA = report(
 )
 
 
-@pytest.mark.skipif(bool(MISSING), reason=f"WeasyPrint cannot load: {MISSING}")
+@pytest.fixture
+def pango() -> None:
+    """What WeasyPrint needs of the system."""
+    try:
+        import weasyprint  # noqa: F401
+    except OSError as error:
+        pytest.skip(f"WeasyPrint cannot load: {str(error).splitlines()[0]}")
+
+
+@pytest.mark.usefixtures("pango")
 async def test_document_has_numbered_pages_contents_headers_and_every_finding() -> None:
+    from pypdf import PdfReader
+
     long = "w" * 10_000
     findings = [finding(0, label=long, message=long, evidence={long: long}, locations=(Location(long, long),))]
     findings += [finding(number, token_name=f"<b>name-{number}</b>") for number in range(1, 3)]

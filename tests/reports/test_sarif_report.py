@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from fluidattacks_core.sarif import SarifLog
 from pydantic import ValidationError
 
 from auditor.policy.registry import rules
@@ -30,6 +29,8 @@ async def run(*findings: Any) -> dict[str, Any]:
 
 
 async def test_schema_accepts_findings_of_every_kind() -> None:
+    from fluidattacks_core.sarif import SarifLog
+
     for data, found in ((report(environment(), findings=every_kind()), every_kind()), (estate(), estate_findings())):
         log = SarifLog.model_validate_json(await written(Sarif(), data, found))
         (only,) = log.runs
@@ -37,6 +38,8 @@ async def test_schema_accepts_findings_of_every_kind() -> None:
 
 
 async def test_schema_refuses_what_it_does_not_know() -> None:
+    from fluidattacks_core.sarif import SarifLog
+
     text = await written(Sarif(), report(environment()), [finding()])
     with pytest.raises(ValidationError, match="level"):
         SarifLog.model_validate_json(text.replace('"level":"error","message"', '"level":"severe","message"'))

@@ -5,9 +5,6 @@ import zipfile
 from datetime import datetime
 from typing import Any
 
-from openpyxl import load_workbook
-from openpyxl.utils.escape import unescape
-
 from auditor.outside_text import visible
 from auditor.reports.xlsx import Xlsx
 from tests.reports.report_samples import (
@@ -23,6 +20,12 @@ from tests.reports.report_samples import (
 )
 
 
+def workbook(content: bytes) -> Any:
+    from openpyxl import load_workbook
+
+    return load_workbook(io.BytesIO(content))
+
+
 def table(book: Any, name: str) -> list[dict[str, Any]]:
     """Return a sheet's rows by the titles of its columns."""
     header, *rows = book[name].iter_rows(values_only=True)
@@ -31,12 +34,12 @@ def table(book: Any, name: str) -> list[dict[str, Any]]:
 
 async def book(*findings: Any, form: Xlsx | None = None) -> Any:
     content = await written_bytes(form or Xlsx(), report(environment(), findings=findings), findings)
-    return load_workbook(io.BytesIO(content))
+    return workbook(content)
 
 
 async def test_workbook_has_a_sheet_for_each_table() -> None:
     content = await written_bytes(Xlsx(), estate(), estate_findings())
-    read = load_workbook(io.BytesIO(content))
+    read = workbook(content)
     assert read.sheetnames == ["Summary", "Environments", "Controls", "Rules", "Findings"]
     assert [row["Environment"] for row in table(read, "Environments")] == [one.name for one in estate().environments]
     assert table(read, "Environments")[3]["Last sweep"] == "never swept"
@@ -78,6 +81,8 @@ async def test_hostile_values_are_text() -> None:
 
 
 async def test_text_that_looks_like_an_escape_stays_as_it_is() -> None:
+    from openpyxl.utils.escape import unescape
+
     (row,) = table(await book(finding(token_name="_x003D_1+1")), "Findings")
     assert unescape(row["Name"]) == "_x003D_1+1"  # as a spreadsheet reads it
 
