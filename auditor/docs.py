@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from auditor.config.schema import auditor_schema, policy_schema, waivers_schema
+from auditor.model.table import meanings
 from auditor.policy.base import Params, Rule
 from auditor.policy.controls import CONTROLS
 from auditor.policy.document import FeedPaths
@@ -57,13 +57,13 @@ def rules_page() -> str:
         Selector.__doc__ or "",
         "Text conditions are globs, one or a list of them, matched without regard to case.",
         "",
-        *(f"- `{name}`: {_described(field)}" for name, field in Selector.model_fields.items()),
+        *(f"- `{name}`: {_one_line(meaning)}" for name, meaning in meanings(Selector).items()),
         "",
         "## Feeds",
         "",
         "Files named in a policy's `[feeds]` table say what the API does not know.",
         "",
-        *(f"- `{name}`: {_described(field)}" for name, field in FeedPaths.model_fields.items()),
+        *(f"- `{name}`: {_one_line(meaning)}" for name, meaning in meanings(FeedPaths).items()),
     ]
     for rule in SHIPPED:
         lines += ["", *_rule_section(rule)]
@@ -145,8 +145,9 @@ def _rule_section(rule: Rule) -> Iterator[str]:
 
 def parameters_of(params: type[Params]) -> Iterator[tuple[str, str, str | None]]:
     """Yield each parameter of a rule: its name, what it means, and its default as TOML, None where it has none."""
-    for name, field in params.model_fields.items():
-        yield name, _described(field), _default(params, name)
+    means = meanings(params)
+    for name in params.model_fields:
+        yield name, _one_line(means.get(name, "")), _default(params, name)
 
 
 def example_finding(rule: Rule) -> Iterator[tuple[str, str]]:
@@ -167,8 +168,8 @@ def _parameters(params: type[Params]) -> Iterator[str]:
         yield f"- `{name}`: {described} ({said})"
 
 
-def _described(field: FieldInfo) -> str:
-    return " ".join((field.description or "").split())
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _example(rule: Rule) -> Iterator[str]:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
-
 from auditor.credentials.reference import Resolver
 from auditor.model.finding import Alert, Severity
 from auditor.model.message import Message
+from auditor.model.table import Table
 from auditor.policy.routing.route import Route
 from auditor.policy.routing.windows import DigestSettings, QuietHours
 from auditor.policy.spans import Duration, Zone
@@ -18,10 +17,8 @@ if TYPE_CHECKING:
     from auditor.alerts.wording import Wording
 
 
-class HookSettings(BaseModel):
+class HookSettings(Table):
     """What a ``[hooks.NAME]`` table says of any hook, beside the hook's own keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     type: str
     """Which kind of hook it is."""

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from pydantic import BaseModel, ConfigDict
 
 from auditor.alerts import rich
 from auditor.alerts.base import HookSettings
 from auditor.alerts.rich import Rich
 from auditor.alerts.views import alert_view, digest_view
 from auditor.model.message import Message
+from auditor.model.table import Table
 from auditor.outside_text import cut
 from auditor.policy.wording import counted, day, minute
 
@@ -38,10 +38,8 @@ _OURS: Final = "auditor/"
 log = structlog.get_logger(__name__)
 
 
-class AlertTemplates(BaseModel):
+class AlertTemplates(Table):
     """Templates in place of those that ship, for messages of one alert: files, relative to the configuration's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     alert_subject: Path | None = None
     """One line: the subject of a mail, the title of a card or an incident."""

@@ -10,9 +10,10 @@ from yarl import URL
 
 from auditor.alerts.wording import Templates
 from auditor.config.scheduled_reports import ReportSettings
-from auditor.config.timing import Table, Timing
+from auditor.config.timing import Timing
 from auditor.credentials.reference import SecretReference
 from auditor.dynatrace.settings import EnvironmentSettings
+from auditor.model.table import Table
 from auditor.outbound import is_loopback
 from auditor.policy.routing.owners import Addresses
 from auditor.policy.spans import Duration

@@ -3,17 +3,12 @@
 from datetime import UTC, datetime
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, model_validator
 
+from auditor.model.table import Table
 from auditor.policy.spans import Duration, Zone
 
 _SOME_LEAP_YEAR: Final = datetime(2024, 1, 1, tzinfo=UTC)
-
-
-class Table(BaseModel):
-    """A table of the configuration: its keys are known, and it does not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def _crontab(text: str) -> str:

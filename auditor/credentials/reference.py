@@ -6,25 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from auditor.credentials.files import opened
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.secret import Secret
+from auditor.model.table import Table
 from auditor.processes import OutputTooLarge, located, run, scrubbed
 
 _MAX_SIZE: Final = 65_536
 
 
-class SecretReference(BaseModel):
+class SecretReference(Table):
     """Where a secret is: exactly one of an environment variable, a file, a systemd credential or a command.
 
     A command's first line of output is the secret; it runs without a shell, and is found from the configuration's
     directory where it is written with a slash. A file must be usable by nobody but its owner. A credential is a file
     of that name in ``$CREDENTIALS_DIRECTORY`` (systemd's ``LoadCredential=``).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     env: str | None = None
     """An environment variable."""

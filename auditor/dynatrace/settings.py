@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
 
 from auditor.credentials.reference import SecretReference
 from auditor.dynatrace.answer import Api
+from auditor.model.table import Table
 from auditor.outbound import ProxyUrl, is_loopback
 
 _API_PATH: Final = re.compile(r"/api(/v[12](/.*)?)?/*$")
@@ -30,10 +31,8 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
-class EnvironmentSettings(BaseModel):
+class EnvironmentSettings(Table):
     """An ``[environments.NAME]`` table: one Dynatrace tenant."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: Annotated[str, AfterValidator(_base_url)] = Field(
         description="Base URL: https://{id}.live.dynatrace.com, https://{domain}/e/{id} on Managed, "

@@ -7,11 +7,11 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
 
 from auditor.model.finding import Violation
 from auditor.model.history import NO_HISTORY, History
 from auditor.model.lookup import Observation, TokenMetadata
+from auditor.model.table import Table
 from auditor.policy.scopes import RiskSettings, RiskTier
 
 
@@ -58,10 +58,8 @@ Controls = Mapping[Framework, tuple[str, ...]]
 """Framework → ids of its controls, as that framework writes them."""
 
 
-class Params(BaseModel):
+class Params(Table):
     """Parameters of a rule as a policy file writes them; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class NoParams(Params):

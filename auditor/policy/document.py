@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 
 from auditor.model.finding import Severity
+from auditor.model.table import Table
 from auditor.policy.base import Params, Rule
 from auditor.policy.scopes import RiskSettings
 from auditor.policy.selectors import Selector
@@ -15,10 +16,10 @@ from auditor.policy.waivers import WaiverSettings
 from auditor.policy.written.document import WrittenRule
 
 
-class RuleSettings(BaseModel):
+class RuleSettings(Table):
     """What a ``[rules."DT-…"]`` table may say of any rule, beside the rule's own parameters."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow")
 
     enabled: bool = True
     """Whether the rule applies at all."""
@@ -30,10 +31,8 @@ class RuleSettings(BaseModel):
     """Never apply it to tokens that one of these selects."""
 
 
-class FeedPaths(BaseModel):
+class FeedPaths(Table):
     """The ``[feeds]`` table: files that say what the API does not know, relative to the policy file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     owners: str | None = None
     """One name a line: people and services that may own tokens."""
@@ -49,10 +48,8 @@ def _tables(value: object) -> object:
     return value
 
 
-class PolicyDocument(BaseModel):
+class PolicyDocument(Table):
     """A policy file, or several laid over one another. Rules that it does not name apply with their defaults."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     name: str
     """What the policy is called in reports."""

@@ -5,8 +5,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
+from auditor.model.table import Table
 from auditor.policy.scope_catalogue import SCOPES
 
 
@@ -39,10 +40,8 @@ class Access(StrEnum):
     """Make or change credentials, or what watches over others: tokens, certificates, agents, privacy."""
 
 
-class ScopeSettings(BaseModel):
+class ScopeSettings(Table):
     """What a policy says of one scope; what it leaves out is as shipped."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     tier: RiskTier | None = None
     """How much power it gives. Of a scope that does not ship: the tier of unknown ones, unless it is said here."""
@@ -67,10 +66,8 @@ _ENDS: Final = {
 """What the end of a scope's name says of it."""
 
 
-class RiskSettings(BaseModel):
+class RiskSettings(Table):
     """The ``[risk]`` table of a policy: what it says of scopes that the shipped catalogue lacks or grades otherwise."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     unknown: RiskTier = RiskTier.MEDIUM
     """Tier of a scope in no list: the provider adds scopes without notice."""

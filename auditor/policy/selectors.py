@@ -6,9 +6,10 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from auditor.model.lookup import Observation, TokenMetadata
+from auditor.model.table import Table
 from auditor.policy.scopes import RiskTier
 
 _VALUES_KEPT: Final = 4096
@@ -37,10 +38,8 @@ Regex = Annotated[str, AfterValidator(_valid_regex)]
 """A regular expression, searched for anywhere in the value."""
 
 
-class Selector(BaseModel):
+class Selector(Table):
     """Conditions that must all hold; one that is left out always does. Several values of one are alternatives."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     environment: Globs = ()
     """The environment's name in the configuration."""

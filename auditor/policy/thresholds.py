@@ -5,9 +5,10 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from auditor.model.finding import Severity
+from auditor.model.table import Table
 from auditor.policy.scopes import RiskTier
 
 _CENTURY: Final = 36_500
@@ -18,13 +19,11 @@ Hours = Annotated[int, Field(ge=0, le=_CENTURY * 24, strict=True)]
 """A whole number of hours, none to a century's."""
 
 
-class DaysByTier(BaseModel):
+class DaysByTier(Table):
     """Days by the token's risk tier: ``{ critical = 90, high = 180, default = 365 }``.
 
     A riskier tier never has more days than a milder one.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     critical: Days | None = None
     high: Days | None = None
@@ -53,10 +52,8 @@ class DaysByTier(BaseModel):
         return self._spans[tier.rank]
 
 
-class _Ladder(BaseModel):
+class _Ladder(Table):
     """Severity → days. A severity that is left out is no step of the ladder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     info: Days | None = None
     low: Days | None = None

@@ -5,11 +5,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Final, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from auditor.model.finding import Severity, Transition, Violation, Waived
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.model.secret import TOKEN_FORMAT
+from auditor.model.table import Table
 from auditor.model.waiver import Waiver
 from auditor.policy.lifecycle import Change, KnownFinding
 from auditor.policy.scopes import RiskTier
@@ -91,13 +92,11 @@ Text = Annotated[str, AfterValidator(_said)]
 Instant = Annotated[datetime, BeforeValidator(_instant, json_schema_input_type=str)]
 
 
-class WaiverEntry(BaseModel):
+class WaiverEntry(Table):
     """A ``[[waiver]]`` table: who accepts which findings, why and until when.
 
     It names findings by their keys, or rules and the tokens to which it applies.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     id: Annotated[str, AfterValidator(_id)]
     """What it is called wherever it is shown; letters, digits and ``_.-``."""
@@ -159,19 +158,15 @@ class WaiverEntry(BaseModel):
         )
 
 
-class WaiversDocument(BaseModel):
+class WaiversDocument(Table):
     """A file of waivers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     waiver: tuple[WaiverEntry, ...] = ()
     """One table a waiver."""
 
 
-class WaiverSettings(BaseModel):
+class WaiverSettings(Table):
     """The ``[waivers]`` table of a policy: what waivers may be."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     max_days: int = Field(default=90, ge=1, le=3660)
     """The longest that a waiver may be in force, in days; a longer one is refused."""

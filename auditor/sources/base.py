@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from auditor.model.table import Table
 from auditor.model.token import StoredToken
 from auditor.store.vault import Vault
 
@@ -19,10 +20,8 @@ EnvironmentName = Annotated[str, Field(min_length=1)]
 """The name of a configured environment."""
 
 
-class SourceSettings(BaseModel):
+class SourceSettings(Table):
     """What a ``[sources.NAME]`` table says of any source, beside the source's own keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     type: str
     """Which kind of source this is."""

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Final, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator
 
 from auditor.model.finding import Severity, Transition
+from auditor.model.table import Table
 from auditor.policy.rules import aud_02
 from auditor.policy.selectors import Globs, as_tuple, matcher
 
@@ -67,10 +68,8 @@ class Matter(NamedTuple):
         return self.topic in OPERATIONAL
 
 
-class Route(BaseModel):
+class Route(Table):
     """Conditions that must all hold; one that is left out always does. Several values of one are alternatives."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     about: Annotated[
         tuple[Topic, ...], BeforeValidator(as_tuple, json_schema_input_type=Topic | tuple[Topic, ...])

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator
 
 from auditor.model.finding import Severity
+from auditor.model.table import Table
 from auditor.policy.spans import Clock, parse_clock, parse_duration
 
 NOW: Final = "now"
@@ -45,10 +46,8 @@ Window = Annotated[str, AfterValidator(_window)]
 """When a digest closes: ``now`` for none, a span such as ``1h``, or a time such as ``08:00`` or ``mon 08:00``."""
 
 
-class DigestSettings(BaseModel):
+class DigestSettings(Table):
     """A ``digest`` table of a hook: when alerts of each severity leave, gathered into one message."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     critical: Window = NOW
     """When a digest of critical alerts closes: "now" for none, a span such as "1h", "08:00", or "mon 08:00"."""
@@ -69,10 +68,8 @@ class DigestSettings(BaseModel):
         return self.rest if named is None else named
 
 
-class QuietHours(BaseModel):
+class QuietHours(Table):
     """A ``quiet`` table of a hook: what would leave then waits for the end."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     start: Clock = "20:00"
     """When they begin, each day, by the clock of the hook's time zone."""

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from auditor.model.finding import Severity
+from auditor.model.table import Table
 from auditor.policy.base import Framework
 from auditor.policy.selectors import Selector
 
@@ -17,10 +18,6 @@ _CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 MAX_LENGTH: Final = 4000
 """Characters of a condition."""
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def _own_id(text: str) -> str:
@@ -60,7 +57,7 @@ Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 """An instant with its offset, as TOML writes it: ``2026-06-15T12:00:00Z``."""
 
 
-class GivenToken(_Table):
+class GivenToken(Table):
     """What the API says of the token of a test; a field that is left out has no value."""
 
     id: str = "dt0c01.ST2EY72KQINMH574WMNVI7YN"
@@ -89,7 +86,7 @@ class GivenToken(_Table):
     """Further fields of the API's answer."""
 
 
-class GivenLocation(_Table):
+class GivenLocation(Table):
     """A place where the token of a test is stored."""
 
     source: str
@@ -98,7 +95,7 @@ class GivenLocation(_Table):
     """The place inside it."""
 
 
-class GivenEnvironment(_Table):
+class GivenEnvironment(Table):
     """The environment that the token of a test belongs to."""
 
     name: str = "prod"
@@ -107,7 +104,7 @@ class GivenEnvironment(_Table):
     """Its kind in the configuration; left out: it has none."""
 
 
-class RuleTest(_Table):
+class RuleTest(Table):
     """A ``[[rule.test]]`` table: of this token, the rule must say this. ``auditor check`` runs it."""
 
     name: str = ""
@@ -136,7 +133,7 @@ class RuleTest(_Table):
     """The message that the violation must have, filled in; left out: any."""
 
 
-class WrittenRule(_Table):
+class WrittenRule(Table):
     """A ``[[rule]]`` table: a rule of your own. Policy files laid over one another merge those of one ``id``."""
 
     id: Annotated[str, AfterValidator(_own_id)]
