@@ -114,6 +114,26 @@ class Setting(NamedTuple):
     environment_kind: str | None
 
 
+class Sight(NamedTuple):
+    """What there is to see of a token, in so far as rules have nothing to speak of without it."""
+
+    ends: bool
+    """Whether it has an expiration date."""
+    is_used: bool
+    """Whether it has a date of a last use."""
+    is_changed: bool
+    """Whether rules are shown earlier states of it."""
+    is_watched: bool
+    """Whether rules are shown uses of it that sweeps saw come in."""
+
+
+def sight_of(token: TokenMetadata, history: History) -> tuple[bool, bool, bool, bool]:
+    """Return what there is to see of a token: a ``Sight``, as a plain tuple since that is made faster."""
+    ends, is_used, found = token.expiration_date is not None, token.last_used_date is not None, history.last_found
+    is_first_use = is_used and found is not None and found.last_used_date is None
+    return ends, is_used, bool(history.states), bool(history.uses) or is_first_use
+
+
 Check = Callable[[Observation, TokenMetadata, Any, Context], Violation | None]
 """``check(observation, metadata, params, context)``: pure; ``metadata`` is the observation's or, for a rule that speaks
 of missing tokens, what was last found, or only the id of one that never was; never None."""
@@ -148,6 +168,10 @@ def _always(_params: Any, _setting: Setting) -> str | None:
     return None
 
 
+def _of_any(_sight: Sight) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """A rule of the catalogue.
@@ -179,6 +203,9 @@ class Rule:
     needs_every_source: bool = False
     """Whether it speaks because something is in no store, so that it needs every source read to its end."""
     unassessable: Callable[[Any, Setting], str | None] = _always
+    can_speak: Callable[[Sight], bool] = _of_any
+    """Whether it can speak of a token of which there is so much to see; where it cannot, it is not asked. For snapshot
+    and history rules, but not those that speak of missing tokens."""
     speaks_of_missing: bool = False
     """Whether it looks at observations that are missing, and at no others."""
     example: str = ""

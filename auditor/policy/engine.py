@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Final, NamedTuple, cast
 
 import msgspec
@@ -10,7 +11,19 @@ from auditor.model.finding import Resolution, Severity, Violation
 from auditor.model.history import History
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.model.sweep import RuleStanding, RuleState
-from auditor.policy.base import Check, Context, Feeds, FleetCheck, Kind, NotAssessable, Params, Rule, Setting
+from auditor.policy.base import (
+    Check,
+    Context,
+    Feeds,
+    FleetCheck,
+    Kind,
+    NotAssessable,
+    Params,
+    Rule,
+    Setting,
+    Sight,
+    sight_of,
+)
 from auditor.policy.document import PolicyDocument
 from auditor.policy.events import EventParams
 from auditor.policy.scopes import RiskTier
@@ -48,6 +61,7 @@ class Assessment(NamedTuple):
 
 
 _ALL_ASSESSED: Final[Mapping[str, str]] = {}
+_SIGHTS: Final = tuple(product((False, True), repeat=len(Sight._fields)))
 
 
 class Policy:
@@ -69,7 +83,7 @@ class Policy:
         self._environment_kind = environment_kind
         self._tiers: dict[tuple[str, ...], RiskTier] = {}
         self._by_id: dict[str, _Applied] = {}
-        self._steps: list[_Step] = []
+        self._steps: dict[tuple[bool, ...], list[_Step]] = {sight: [] for sight in _SIGHTS}
         self._steps_for_missing: list[_Step] = []
         setting = Setting(feeds, environment_kind)
         for rule in rules:
@@ -96,9 +110,14 @@ class Policy:
         )
         if rule.kind not in {Kind.SNAPSHOT, Kind.HISTORY}:
             return
-        steps = self._steps_for_missing if rule.speaks_of_missing else self._steps
         severity = settings.severity if settings else None
-        steps.append((cast(Check, rule.check), params, severity, applied if applied.only or applied.exempt else None))
+        step = (cast(Check, rule.check), params, severity, applied if applied.only or applied.exempt else None)
+        if rule.speaks_of_missing:
+            self._steps_for_missing.append(step)
+            return
+        for sight, steps in self._steps.items():
+            if rule.can_speak(Sight(*sight)):
+                steps.append(step)
 
     @property
     def assessed(self) -> tuple[str, ...]:
@@ -130,10 +149,12 @@ class Policy:
         ``now`` is the instant to judge by. A rule in ``unassessed`` says nothing, which is no pass. Of a missing token
         only the rules that are about missing ones speak.
         """
-        steps, token = self._steps, observation.metadata
+        token = observation.metadata
         if token is None:
             steps = self._steps_for_missing
             token = history.last_found or TokenMetadata(observation.public_id or observation.label)
+        else:
+            steps = self._steps[sight_of(token, history)]
         tier = self._tier_of(token.scopes)
         context = Context(now, self.document.risk, tier, self.feeds, self._environment_kind, history)
         violations: list[Violation] = []

@@ -1,6 +1,7 @@
 """What holds of the snapshot rules whatever the token: in time, in zones, and as scopes come."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, cast
 
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 
 from auditor.dynatrace.answer import decode
 from auditor.model.finding import Severity, Violation
-from auditor.model.history import NO_HISTORY
-from auditor.model.lookup import Observation, TokenMetadata
-from auditor.policy.base import Feeds, Kind
+from auditor.model.history import NO_HISTORY, History, State, Use
+from auditor.model.lookup import Observation, Outcome, TokenMetadata
+from auditor.policy.base import Feeds, Kind, Sight, sight_of
 from auditor.policy.document import PolicyDocument
 from auditor.policy.engine import Policy
 from auditor.policy.lifecycle import THRESHOLD
@@ -68,6 +69,15 @@ observations = st.builds(
     tokens,
     instants,
     st.sampled_from([None, PUBLIC_ID]),
+)
+
+histories = st.builds(
+    lambda before, states, uses: History(
+        None if before is None else observed(before, at=NOW - DAY), before, tuple(states), tuple(uses)
+    ),
+    st.none() | tokens,
+    st.lists(st.builds(State, instants, st.just(Outcome.FOUND), tokens), max_size=3),
+    st.lists(st.builds(Use, instants, instants, st.sampled_from([None, "10.1.2.3", "203.0.113.9"])), max_size=3),
 )
 
 
@@ -184,3 +194,13 @@ def test_a_token_is_either_about_to_end_or_ended(left: timedelta) -> None:
     near, ended = severity(policy_of("DT-EXP-03"), seen), severity(policy_of("DT-EXP-04"), seen)
     assert near is None or ended is None
     assert (ended is not None) is (left < timedelta())
+
+
+@given(observations, histories)
+def test_a_rule_that_is_not_asked_would_have_nothing_to_say(observation: Observation, history: History) -> None:
+    asked = [rule for rule in SHIPPED if rule.kind in {Kind.SNAPSHOT, Kind.HISTORY} and not rule.speaks_of_missing]
+    assert observation.metadata is not None
+    sight = Sight(*sight_of(observation.metadata, history))
+    silent = [replace(rule, can_speak=lambda _sight: True) for rule in asked if not rule.can_speak(sight)]
+    policy = Policy(POLICY.document, silent, feeds=POLICY.feeds, environment_kind="production")
+    assert policy.evaluate(observation, history, NOW) == []

@@ -62,6 +62,7 @@ RULE = Rule(
     },
     params=NoExpiration,
     check=check,
+    can_speak=lambda seen: not seen.ends,
     example='exempt_scopes = ["InstallerDownload"]\nexempt_names = ["oneagent-installer-*"]',
     sample=Sample(metadata={"expiration_date": None, "scopes": ("settings.read", "settings.write")}),
 )

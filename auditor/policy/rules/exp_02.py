@@ -67,5 +67,6 @@ RULE = Rule(
     },
     params=Lifetime,
     check=check,
+    can_speak=lambda seen: seen.ends,
     sample=Sample(metadata={"expiration_date": days_ahead(710)}),
 )

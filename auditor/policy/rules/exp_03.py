@@ -83,5 +83,6 @@ RULE = Rule(
     },
     params=ExpiringSoon,
     check=check,
+    can_speak=lambda seen: seen.ends,
     sample=Sample(metadata={"expiration_date": days_ahead(5.5)}),
 )

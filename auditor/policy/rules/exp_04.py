@@ -64,5 +64,6 @@ RULE = Rule(
     },
     params=Expired,
     check=check,
+    can_speak=lambda seen: seen.ends,
     sample=Sample(metadata={"expiration_date": days_ago(2)}),
 )

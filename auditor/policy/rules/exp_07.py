@@ -28,8 +28,6 @@ def check(
 
     With ``allow_shorten`` only where it moved to later or was removed, until the token ends no later than before.
     """
-    if not context.history.states:
-        return None
     step = standing(
         steps(context.history, observation),
         params,
@@ -100,5 +98,6 @@ RULE = Rule(
     },
     params=ExpirationMoved,
     check=check,
+    can_speak=lambda seen: seen.is_changed,
     sample=Sample(history=history_of(expiration_date=days_ahead(3))),
 )

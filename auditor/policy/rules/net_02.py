@@ -32,8 +32,6 @@ def check(
 
     Uses without an address are passed over. Going back to the old network undoes nothing: the use took place.
     """
-    if not context.history.uses:
-        return None
     last: _Change | None = None
     current, run = "", 0
     for use in seen_uses(context.history, observation):
@@ -90,6 +88,7 @@ RULE = Rule(
     },
     params=NetworkChanged,
     check=check,
+    can_speak=lambda seen: seen.is_watched,
     sample=Sample(
         metadata={"last_used_ip_address": "198.51.100.23"},
         history=history_of(

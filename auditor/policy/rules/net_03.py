@@ -31,8 +31,6 @@ def check(
 
     Uses without an address are passed over. Going back to the inside undoes nothing: the use took place.
     """
-    if not context.history.uses:
-        return None
     last: tuple[Use, Use] | None = None
     inside: Use | None = None
     for use in seen_uses(context.history, observation):
@@ -95,6 +93,7 @@ RULE = Rule(
     },
     params=AddressClasses,
     check=check,
+    can_speak=lambda seen: seen.is_watched,
     unassessable=unassessable,
     example='egress_cidrs = ["203.0.113.0/26", "2001:db8:10::/48"]',
     sample=Sample(

@@ -35,8 +35,6 @@ class ManyNetworks(PrefixParams):
 
 def check(observation: Observation, _token: TokenMetadata, params: ManyNetworks, context: Context) -> Violation | None:
     """Fire where uses within ``window_days`` came from more than ``networks`` networks."""
-    if not context.history.uses:
-        return None
     placed = [
         (use, network)
         for use in seen_uses(context.history, observation)
@@ -96,6 +94,7 @@ RULE = Rule(
     },
     params=ManyNetworks,
     check=check,
+    can_speak=lambda seen: seen.is_watched,
     sample=Sample(
         history=history_of(
             last_used_date=days_ago(1.5),

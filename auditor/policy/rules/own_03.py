@@ -19,8 +19,6 @@ class OwnerChanged(ReversibleParams):
 
 def check(observation: Observation, _token: TokenMetadata, params: OwnerChanged, context: Context) -> Violation | None:
     """Fire where ``owner`` differs from what it was, until it is put back; an absent owner is one that differs."""
-    if not context.history.states:
-        return None
     step = standing(steps(context.history, observation), params, context.now, _owner)
     if step is None:
         return None
@@ -68,5 +66,6 @@ RULE = Rule(
     },
     params=OwnerChanged,
     check=check,
+    can_speak=lambda seen: seen.is_changed,
     sample=Sample(history=history_of(owner="svc-migration")),
 )

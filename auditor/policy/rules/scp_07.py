@@ -39,8 +39,6 @@ class ScopesAdded(EventParams):
 
 def check(observation: Observation, token: TokenMetadata, params: ScopesAdded, context: Context) -> Violation | None:
     """Fire where the token was given scopes that it still holds; critical where one of them is high-risk."""
-    if not context.history.states:
-        return None
     held = frozenset(token.scopes)
     added: dict[str, Step] = {}
     for step in recent(steps(context.history, observation), params, context.now):
@@ -108,6 +106,7 @@ RULE = Rule(
     },
     params=ScopesAdded,
     check=check,
+    can_speak=lambda seen: seen.is_changed,
     example=(
         "ignore_if_change_ticket = [\n"
         '  { ticket = "C-1", starts_at = 2026-03-31T08:00:00Z, ends_at = 2026-04-01T08:00:00Z, scopes = ["logs.*"] },\n'

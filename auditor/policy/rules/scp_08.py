@@ -27,8 +27,6 @@ class HiddenChange(EventParams):
 
 def check(observation: Observation, _token: TokenMetadata, params: HiddenChange, context: Context) -> Violation | None:
     """Fire where ``modifiedDate`` advanced from one lookup to the next while scopes and name stayed what they were."""
-    if not context.history.states:
-        return None
     hidden = [step for step in recent(steps(context.history, observation), params, context.now) if _hides(step, params)]
     if not hidden:
         return None
@@ -90,5 +88,6 @@ RULE = Rule(
     },
     params=HiddenChange,
     check=check,
+    can_speak=lambda seen: seen.is_changed,
     sample=Sample(metadata={"modified_date": days_ago(0.5)}, history=history_of()),
 )

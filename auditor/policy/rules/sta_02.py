@@ -18,7 +18,7 @@ class Reenabled(EventParams):
 
 def check(observation: Observation, token: TokenMetadata, params: Reenabled, context: Context) -> Violation | None:
     """Fire where ``enabled`` went from false to true, until the token is disabled again."""
-    if not context.history.states or token.enabled is not True:
+    if token.enabled is not True:
         return None
     last: Step | None = None
     for step in recent(steps(context.history, observation), params, context.now):
@@ -69,6 +69,7 @@ RULE = Rule(
     },
     params=Reenabled,
     check=check,
+    can_speak=lambda seen: seen.is_changed,
     example=(
         "approved_window = [\n"
         '  { ticket = "CHG-1042", starts_at = 2026-03-31T08:00:00Z, ends_at = 2026-03-31T20:00:00Z, tag = "lab" },\n'

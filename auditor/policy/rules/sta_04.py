@@ -18,8 +18,6 @@ class CameBack(EventParams):
 
 def check(observation: Observation, _token: TokenMetadata, params: CameBack, context: Context) -> Violation | None:
     """Fire where a token is found that lookups had said does not exist; until it is missing again."""
-    if not context.history.states:
-        return None
     last: tuple[State | None, State] | None = None
     before: State | None = None
     for state in states(context.history, observation):
@@ -73,6 +71,7 @@ RULE = Rule(
     },
     params=CameBack,
     check=check,
+    can_speak=lambda seen: seen.is_changed,
     sample=Sample(
         history=History(
             ordinary_observation(None, at=days_ago(1)),

@@ -32,8 +32,6 @@ class Renamed(ReversibleParams):
 
 def check(observation: Observation, token: TokenMetadata, params: Renamed, context: Context) -> Violation | None:
     """Fire where ``name`` differs from what it was, until it is put back; medium with another profile."""
-    if not context.history.states:
-        return None
     step = standing(steps(context.history, observation), params, context.now, _name)
     if step is None:
         return None
@@ -91,6 +89,7 @@ RULE = Rule(
     },
     params=Renamed,
     check=check,
+    can_speak=lambda seen: seen.is_changed,
     example=(
         "keep_days = 14\n"
         "profiles = [\n"

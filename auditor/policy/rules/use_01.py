@@ -57,5 +57,6 @@ RULE = Rule(
     },
     params=NeverUsed,
     check=check,
+    can_speak=lambda seen: not seen.is_used,
     sample=Sample(metadata={"creation_date": days_ago(33), "last_used_date": None, "last_used_ip_address": None}),
 )

@@ -64,5 +64,6 @@ RULE = Rule(
     },
     params=Stale,
     check=check,
+    can_speak=lambda seen: seen.is_used,
     sample=Sample(metadata={"creation_date": days_ago(110), "last_used_date": days_ago(97)}),
 )

@@ -29,10 +29,6 @@ class WokeUp(EventParams):
 def check(observation: Observation, token: TokenMetadata, params: WokeUp, context: Context) -> Violation | None:
     """Fire where ``lastUsedDate`` advanced by at least ``idle_days``, from the creation date for a first use."""
     history = context.history
-    if not history.uses:
-        found = history.last_found
-        if found is None or found.last_used_date is not None:
-            return None
     woken: tuple[datetime, bool, Use] | None = None
     for before, use in advances(history, observation):
         since = token.creation_date if before is None else before.used_at
@@ -87,6 +83,7 @@ RULE = Rule(
     },
     params=WokeUp,
     check=check,
+    can_speak=lambda seen: seen.is_watched,
     sample=Sample(
         metadata={"creation_date": days_ago(120)},
         history=history_of(last_used_date=days_ago(83), uses=(Use(days_ago(82.5), days_ago(83), "203.0.113.7"),)),

@@ -41,10 +41,6 @@ def check(observation: Observation, token: TokenMetadata, params: UsedInVain, co
     takes a use past the end back.
     """
     history = context.history
-    if not history.uses:
-        found = history.last_found
-        if found is None or found.last_used_date is not None:
-            return None
     seen = states(history, observation)
     was_disabled = token.enabled is False or any(
         state.metadata is not None and state.metadata.enabled is False for state in seen
@@ -141,6 +137,7 @@ RULE = Rule(
     },
     params=UsedInVain,
     check=check,
+    can_speak=lambda seen: seen.is_watched,
     sample=Sample(
         metadata={"enabled": False},
         observation={"disabled_since": days_ago(5)},

@@ -96,6 +96,7 @@ RULE = Rule(
     },
     params=Heartbeat,
     check=check,
+    can_speak=lambda seen: seen.is_watched,
     sample=Sample(
         metadata={"last_used_date": days_ago(6)},
         history=history_of(
