@@ -82,6 +82,12 @@ def is_changed(observation: Observation, previous: Observation | None) -> bool:
     )
 
 
+def is_the_same(observation: Observation, previous: Observation | None) -> bool:
+    """Whether the observation found just what the previous one had found, use and all, so that nothing follows."""
+    token = observation.metadata
+    return previous is not None and token is not None and token == previous.metadata
+
+
 def is_used(observation: Observation, previous: Observation | None) -> bool:
     """Whether the observation shows a use that the previous one did not: its date or its address moved."""
     token = observation.metadata

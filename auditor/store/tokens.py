@@ -12,6 +12,7 @@ from auditor.store.connection import Connection, Row, fetch_planned_anew
 from auditor.store.rows import as_json, bytes_in_json, recordset
 
 _UNIT: Final = "\x1f"
+_NO_TAGS: Final[frozenset[str]] = frozenset()
 
 
 class Enrolment(msgspec.Struct, frozen=True, gc=False):
@@ -31,7 +32,8 @@ class KnownToken(msgspec.Struct, frozen=True, gc=False):
     label: str
     first_seen_at: datetime
     previous: Observation | None
-    """The last evident observation; None where no lookup ever gave evidence."""
+    """The last evident observation; None where no lookup ever gave evidence. Places and tags are those of a replay;
+    read for a sweep, which has them from the sources, it is without them."""
     misses: int
     """Evident lookups running that were missing."""
     failures: int
@@ -116,7 +118,7 @@ async def known_of(
 ) -> Mapping[bytes, KnownToken]:
     """Return what is known of tokens, by fingerprint; those never recorded are left out. ``at`` as for ``enrol``."""
     rows = await _fetch_known(connection, environment, fingerprints)
-    return {row["fingerprint"]: _known(row, at) for row in rows}
+    return {row[0]: _known(row, at) for row in rows}
 
 
 async def _fetch_known(connection: Connection, environment: int, fingerprints: Sequence[bytes]) -> Sequence[Row]:
@@ -125,8 +127,8 @@ async def _fetch_known(connection: Connection, environment: int, fingerprints: S
         return ()
     return await fetch_planned_anew(
         connection,
-        """
-        select t.*, l.evident_at, l.misses, l.failures, l.sweep_id, l.at as looked_up_at
+        f"""
+        select {_KNOWN}
         from unnest($2::bytea[]) as wanted (fingerprint)
         cross join lateral (
             select * from token where environment_id = $1 and fingerprint = wanted.fingerprint offset 0
@@ -523,25 +525,43 @@ async def _update_lookups(connection: Connection, sweep: int, batch: Sequence[tu
     )
 
 
+_KNOWN: Final = f"""
+    t.fingerprint, t.id, t.label, t.public_id, t.first_seen_at, t.outcome, t.changed_at, t.disabled_since, t.uses,
+    t.notable_use_at, t.removed_at, l.evident_at, l.misses, l.failures, l.sweep_id, l.at, {", ".join(_METADATA)}
+"""
+"""What ``_known`` reads. By position, and without what a sweep does not use: it is read for every token."""
+_METADATA_FROM: Final = 16
+_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
+
+
 def _known(row: Row, at: datetime) -> KnownToken:
-    previous = None if row["outcome"] is None else observation_of(row, row["evident_at"] or at)
-    last_found = previous.metadata if previous else None
-    if last_found is None and row["returned_id"] is not None:
-        last_found = metadata_of(row)
+    _fingerprint, number, label, public_id, first_seen_at, said, changed_at, disabled_since = row[:8]
+    uses, notable_use_at, removed_at, evident_at, misses, failures, sweep, looked_up_at = row[8:_METADATA_FROM]
+    *metadata, scopes, additional = row[_METADATA_FROM:]
+    last_found = previous = None
+    if metadata[0] is not None:
+        metadata += (tuple(scopes), _additional(additional))
+        last_found = TokenMetadata(*metadata)
+    if said is not None:
+        outcome = _OUTCOMES[said]
+        seen = last_found if outcome is Outcome.FOUND else None
+        previous = Observation(
+            "", label, evident_at or at, outcome, seen, public_id, (), _NO_TAGS, first_seen_at, disabled_since
+        )
     return KnownToken(
-        row["id"],
-        row["label"],
-        row["first_seen_at"],
+        number,
+        label,
+        first_seen_at,
         previous,
-        row["misses"] or 0,
-        row["failures"] or 0,
-        row["changed_at"],
+        misses or 0,
+        failures or 0,
+        changed_at,
         last_found,
-        row["uses"],
-        row["notable_use_at"],
-        row["removed_at"] is not None,
-        row["sweep_id"],
-        row["looked_up_at"],
+        uses,
+        notable_use_at,
+        removed_at is not None,
+        sweep,
+        looked_up_at,
     )
 
 
@@ -564,7 +584,6 @@ def observation_of(row: Row, at: datetime, environment: str = "") -> Observation
 
 def metadata_of(row: Row) -> TokenMetadata:
     """Return what the last lookup that found a token said, from its row of ``token``; ``returned_id`` must be there."""
-    additional = row["additional_metadata"]
     return TokenMetadata(
         id=row["returned_id"],
         name=row["name"],
@@ -577,8 +596,12 @@ def metadata_of(row: Row) -> TokenMetadata:
         last_used_date=row["last_used_date"],
         last_used_ip_address=row["last_used_ip_address"],
         scopes=tuple(row["scopes"]),
-        additional_metadata={} if additional == "{}" else msgspec.json.decode(additional, type=dict[str, str]),
+        additional_metadata=_additional(row["additional_metadata"]),
     )
+
+
+def _additional(text: str) -> dict[str, str]:
+    return {} if text == "{}" else msgspec.json.decode(text, type=dict[str, str])
 
 
 def locations_of(places: Sequence[str]) -> tuple[Location, ...]:

@@ -17,6 +17,7 @@ from auditor.policy.observing import (
     FINGERPRINT_PREFIX,
     is_changed,
     is_notable_use,
+    is_the_same,
     is_used,
     label_of,
     observe,
@@ -189,6 +190,8 @@ class Recorder:
         )
         if observation is None:
             return Recorded(enrolment, known, label, lookup, None, False, False)
+        if is_the_same(observation, previous):
+            return Recorded(enrolment, known, label, lookup, observation, False, False)
         return Recorded(
             enrolment,
             known,

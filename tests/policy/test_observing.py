@@ -7,7 +7,7 @@ import pytest
 
 from auditor.model.lookup import Lookup, Observation, Outcome, TokenMetadata
 from auditor.model.token import Location
-from auditor.policy.observing import is_changed, is_used, label_of, observe
+from auditor.policy.observing import is_changed, is_the_same, is_used, label_of, observe
 from tests.policy.policy_samples import DAY, HOUR, NOW, PUBLIC_ID, observed, token
 
 FINGERPRINT = bytes(range(16))
@@ -106,6 +106,7 @@ def test_token_that_is_missing_is_not_disabled() -> None:
 )
 def test_anything_but_use_is_a_change(changes: dict[str, Any], expected: bool) -> None:
     assert is_changed(observed(token(**changes)), observed()) is expected
+    assert is_the_same(observed(token(**changes)), observed()) is not bool(changes)
 
 
 def test_first_observation_disappearance_and_return_are_changes() -> None:
@@ -114,6 +115,7 @@ def test_first_observation_disappearance_and_return_are_changes() -> None:
     assert is_changed(gone, observed())
     assert is_changed(observed(), gone)
     assert not is_changed(gone, gone)
+    assert not any(is_the_same(*pair) for pair in ((observed(), None), (gone, observed()), (observed(), gone)))
 
 
 @pytest.mark.parametrize(

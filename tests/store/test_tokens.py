@@ -9,7 +9,7 @@ import pytest
 
 from auditor.model.lookup import Outcome
 from auditor.store.connection import Connection, Pool
-from auditor.store.tokens import KnownToken
+from auditor.store.tokens import KnownToken, locations_of
 from tests.store.history import HOUR, MISSING, NOW, TOKEN, begin, enrolment, failed, found, place
 
 ONE, TWO = enrolment("one"), enrolment("two", public_id="dt0c01.AAAAAAAAAAAAAAAAAAAAAAAA")
@@ -37,8 +37,9 @@ async def test_new_token_is_written_whole_and_read_back_the_same(connection: Con
     assert token.previous is not None
     assert token.previous.metadata == TOKEN
     assert token.previous.at == NOW
-    assert token.previous.tags == {"a", "b"}
-    assert token.previous.locations == (place(), place("wiki", "page 7"))
+    row = await connection.fetchrow("select places, tags from token")
+    assert row is not None
+    assert (locations_of(row["places"]), row["tags"]) == ((place(), place("wiki", "page 7")), ["a", "b"])
 
 
 async def test_unchanged_token_writes_nothing_but_its_lookup(connection: Connection) -> None:
