@@ -2,6 +2,7 @@
 
 import ipaddress
 import ssl
+from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -47,15 +48,28 @@ def trusting(ca_file: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca_file)
 
 
-def retry_after_seconds(value: str | None, now: datetime) -> float | None:
-    """Return what a ``Retry-After`` header asks for: a number or an HTTP date (RFC 9110 §10.2.3), a day at most."""
-    if value is None:
-        return None
-    text = value.strip()
+def sent_at(headers: Mapping[str, str], now: datetime) -> datetime:
+    """Return when an answer was sent by the clock of who sent it: its ``Date``, or ``now`` where that is unusable.
+
+    Other instants in the same answer are of that clock, too, which may be a day away from ours.
+    """
+    try:
+        date = parsedate_to_datetime(headers.get("Date", ""))
+    except ValueError:
+        return now
+    return now if date.tzinfo is None else date
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return what an answer's ``Retry-After`` asks for: a number or a date (RFC 9110 §10.2.3), a day at most.
+
+    A date is counted from the answer's ``Date``; ``now`` stands in where that is missing.
+    """
+    text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text), LONGEST_WAIT_SECONDS)
     try:
-        seconds = (parsedate_to_datetime(text) - now).total_seconds()
+        seconds = (parsedate_to_datetime(text) - sent_at(headers, now)).total_seconds()
     except (ValueError, TypeError):
         return None
     return min(max(0.0, seconds), LONGEST_WAIT_SECONDS)

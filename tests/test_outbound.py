@@ -26,7 +26,19 @@ NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
-    assert retry_after_seconds(value, NOW) == seconds
+    assert retry_after_seconds({} if value is None else {"Retry-After": value}, NOW) == seconds
+
+
+@pytest.mark.parametrize("value", ["120", "Wed, 25 Nov 2026 09:02:00 GMT"])
+def test_retry_after_goes_by_the_clock_of_who_answers(value: str) -> None:
+    headers = {"Retry-After": value, "Date": "Wed, 25 Nov 2026 09:00:00 GMT"}
+    assert retry_after_seconds(headers, NOW) == 120
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Wed, 25 Nov 2026 09:00:00 -0000"])
+def test_our_clock_stands_in_for_a_date_that_is_none(date: str) -> None:
+    headers = {"Retry-After": "Tue, 24 Nov 2026 09:02:00 GMT", "Date": date}
+    assert retry_after_seconds(headers, NOW) == 120
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])

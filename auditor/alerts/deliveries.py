@@ -81,7 +81,7 @@ class Deliveries:
         destination = routing.destinations.get(work.hook, Destination(hook=work.hook))
         try:
             with translated():
-                await self._run(job, _Run(work, hooks.get(work.hook), destination.give_up_after))
+                await self._run(job, _Run(work, hooks.get(work.hook), destination.give_up_after, job.attempts))
         except StoreUnavailable as error:
             raise RetryRequested(wait_after(job.attempts), str(error)) from error
 
@@ -111,9 +111,7 @@ class Deliveries:
         wait = timedelta(seconds=min(run.retry_after, _LONGEST_ASKED.total_seconds())) or wait_after(
             job.attempts, _LONGEST_WAIT
         )
-        # The last try is made when its time is over, and not a day later.
-        ends = min(one.since for one in run.left) + run.give_up_after
-        wait = max(min(wait, ends - now), _SHORTEST_WAIT)
+        wait = max(min(wait, run.longest_wait(now)), _SHORTEST_WAIT)
         async with self._pool.acquire() as connection:
             await outbox.postpone(connection, run.work, job.id, now + wait)
         raise RetryRequested(wait, f"{len(run.left)} alerts left for hook {name}")
@@ -176,10 +174,12 @@ class Deliveries:
 class _Run:
     """One run of a job: what it met so far."""
 
-    def __init__(self, work: outbox.Job, hook: Hook | None, give_up_after: timedelta) -> None:
+    def __init__(self, work: outbox.Job, hook: Hook | None, give_up_after: timedelta, attempts: int) -> None:
         self.work = work
         self.hook = hook
-        self.give_up_after = give_up_after
+        self._give_up_after = give_up_after
+        self._attempts = attempts
+        """How often the job ran before."""
         self.away = None if hook else DeliveryFailed(f"hooks.{work.hook}: no such hook is configured any more")
         """Why the hook is not asked; None while it is."""
         self.left: list[Pending] = []
@@ -191,7 +191,16 @@ class _Run:
         """The findings of which something is left."""
 
     def is_worth_trying(self, one: Pending, now: datetime) -> bool:
-        return now - one.since < self.give_up_after
+        """Whether an alert that fails stays pending: its time is not over, or passed without the tries that fit in.
+
+        So it does where the clock was stepped forward, or nothing of ours ran.
+        """
+        return now - one.since < self._give_up_after or self._attempts + 1 < fewest_tries(self._give_up_after)
+
+    def longest_wait(self, now: datetime) -> timedelta:
+        """Return when to try again at the latest: the last try is made when its time is over, and not a day later."""
+        ends = min(one.since for one in self.left) + self._give_up_after
+        return ends - now if ends > now else self._give_up_after / fewest_tries(self._give_up_after)
 
     def must_wait(self, one: Pending, now: datetime) -> bool:
         """Whether an alert is not for now: the hook is away, or has not got the one before of the same finding."""
@@ -267,3 +276,8 @@ def wait_after(attempts: int, longest: timedelta = _LONGEST_ASKED) -> timedelta:
     """How long to wait before a job's next run: doubling from a second, with jitter."""
     seconds = min(2.0 ** min(attempts, _DOUBLINGS), longest.total_seconds())
     return timedelta(seconds=random.uniform(seconds / 2, seconds))  # noqa: S311 -- jitter, not a secret
+
+
+def fewest_tries(give_up_after: timedelta) -> int:
+    """After how many tries an alert may be dead: waits that double make them in a sixteenth of its time."""
+    return max(1, int(give_up_after.total_seconds()).bit_length() - 3)

@@ -131,7 +131,8 @@ class Sender:
         """Make a request and read so many bytes of its answer; any 2xx means that it was taken.
 
         Raises ``DeliveryFailed`` otherwise, naming hook, host and status, with what ``hints`` say of a status and what
-        ``quote`` makes of the answer, from which secrets are cut; ``now`` is what its ``Retry-After`` is counted from.
+        ``quote`` makes of the answer, from which secrets are cut. A date in its ``Retry-After`` is counted from its
+        ``Date``, or from ``now`` where it has none.
         """
         try:
             async with self._session.request(
@@ -157,7 +158,7 @@ class Sender:
         raise self.failed(
             url,
             f"HTTP {status}{f': {said}' if said else ''}{(hints or {}).get(status, '')}",
-            retry_after_seconds=retry_after_seconds(response.headers.get("Retry-After"), now),
+            retry_after_seconds=retry_after_seconds(response.headers, now),
         )
 
     def failed(self, url: URL, reason: str, *, retry_after_seconds: float | None = None) -> DeliveryFailed:

@@ -284,7 +284,7 @@ class Client:
 
     def _give_way(self, headers: Mapping[str, str], started: float, now: float, under_way: int) -> None:
         before = self.limit.value
-        asked_seconds = retry_after_seconds(headers.get("Retry-After"), self.clock())
+        asked_seconds = retry_after_seconds(headers, self.clock())
         if pause := self.limit.throttled(started, now, under_way, asked_seconds or 0.0):
             self._pace.pause(now, pause)
         if self.limit.value <= before // 2:
@@ -340,7 +340,7 @@ class Client:
         outcome = Outcome.THROTTLED if status == HTTPStatus.TOO_MANY_REQUESTS else Outcome.UNREACHABLE
         reason = f"HTTP {status}"
         now = self.clock()
-        wait_seconds = retry_after_seconds(answer.headers.get("Retry-After"), now)
+        wait_seconds = retry_after_seconds(answer.headers, now)
         if wait_seconds is None and status == HTTPStatus.TOO_MANY_REQUESTS:
             allowance = allowance_of(answer.headers, now)
             wait_seconds = allowance.reset_seconds if allowance and not allowance.remaining else None

@@ -1,12 +1,10 @@
 """When the next request may leave: the operator's ceiling, and pauses that the environment asked for. Decides only."""
 
-import contextlib
 from collections.abc import Mapping
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 
-from auditor.outbound import LONGEST_WAIT_SECONDS
+from auditor.outbound import LONGEST_WAIT_SECONDS, sent_at
 
 _SLACK_SECONDS: Final = 0.05
 """A request that leaves late by no more than this, as timers do, does not make the ones after it late."""
@@ -70,6 +68,5 @@ def allowance_of(headers: Mapping[str, str], now: datetime) -> Allowance | None:
         resets_at = int(headers["X-RateLimit-Reset"]) / 1_000_000
     except (KeyError, ValueError):
         return Allowance(remaining, 0.0)
-    with contextlib.suppress(KeyError, ValueError):
-        now = parsedate_to_datetime(headers["Date"])
-    return Allowance(remaining, min(max(0.0, resets_at - now.timestamp()), LONGEST_WAIT_SECONDS))
+    seconds = resets_at - sent_at(headers, now).timestamp()
+    return Allowance(remaining, min(max(0.0, seconds), LONGEST_WAIT_SECONDS))

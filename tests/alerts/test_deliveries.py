@@ -16,7 +16,7 @@ from pgqueuer.models import Job
 
 from auditor.alerts import webhook
 from auditor.alerts.base import Hook, Surroundings
-from auditor.alerts.deliveries import HEARTBEAT, Deliveries, drain, wait_after
+from auditor.alerts.deliveries import HEARTBEAT, Deliveries, drain, fewest_tries, wait_after
 from auditor.alerts.wording import SHIPPED
 from auditor.credentials.reference import Resolver
 from auditor.model.errors import DeliveryFailed
@@ -75,20 +75,24 @@ async def rows(database: Pool, question: str) -> list[tuple[object, ...]]:
 
 
 GIVE_UP_AFTER = Destination(hook="team").give_up_after
+MANY = fewest_tries(GIVE_UP_AFTER) - 1
+"""After so many tries the next is the last of an alert whose time is over."""
 
 
 def clock() -> datetime:
     return NOW
 
 
-async def run_jobs(database: Pool, deliveries: Deliveries, hooks: Mapping[str, Hook]) -> list[RetryRequested]:
-    """Run each queued job once, as a worker would; return what they asked for."""
+async def run_jobs(
+    database: Pool, deliveries: Deliveries, hooks: Mapping[str, Hook], *, attempts: int = 0
+) -> list[RetryRequested]:
+    """Run each queued job once, as a worker would who tried so often before; return what they asked for."""
     asked: list[RetryRequested] = []
     async with database.acquire() as connection:
         jobs = await connection.fetch("select * from queue_job order by id")
     for row in jobs:
         try:
-            await deliveries.run_job(Job.model_validate(dict(row)), hooks)
+            await deliveries.run_job(Job.model_validate(dict(row) | {"attempts": attempts}), hooks)
         except RetryRequested as retry:
             asked.append(retry)
     return asked
@@ -161,10 +165,24 @@ async def test_alert_that_is_not_taken_for_three_days_is_dead(database: Pool) ->
     assert len(await run_jobs(database, deliveries, {"team": team})) == 1
     assert await states(database) == {("team", DeliveryState.PENDING): 1}
     now = NOW + GIVE_UP_AFTER
-    assert await run_jobs(database, deliveries, {"team": team}) == []
+    assert await run_jobs(database, deliveries, {"team": team}, attempts=MANY) == []
     assert await rows(database, "select state, attempts, last_answer, last_attempt_at from delivery") == [
         ("dead", 2, "hooks.team: no", now)
     ]
+
+
+async def test_clock_that_is_stepped_forward_takes_no_try_from_an_alert(database: Pool) -> None:
+    team = Team(fails=lambda _alert: True)
+    await put(database, {"team": alerts(50, NOW - 2 * GIVE_UP_AFTER)})
+    deliveries = Deliveries(database, clock=clock)
+    waited = timedelta()
+    for attempts in range(MANY):
+        (retry,) = await run_jobs(database, deliveries, {"team": team}, attempts=attempts)
+        assert await states(database) == {("team", DeliveryState.PENDING): 50}
+        waited += retry.delay
+    assert GIVE_UP_AFTER / 32 < waited < GIVE_UP_AFTER
+    assert await run_jobs(database, deliveries, {"team": team}, attempts=MANY) == []
+    assert await states(database) == {("team", DeliveryState.DEAD): 50}
 
 
 async def test_alert_that_no_one_can_take_does_not_hold_up_the_others(database: Pool) -> None:
@@ -188,7 +206,7 @@ async def test_hook_that_is_away_is_spared_the_rest_for_now(database: Pool) -> N
 async def test_hook_that_stays_away_is_spared_the_alerts_that_are_dead(database: Pool) -> None:
     team = Team(fails=lambda _alert: True)
     await put(database, {"team": alerts(50, NOW - GIVE_UP_AFTER - timedelta(hours=1))})
-    assert await run_jobs(database, Deliveries(database, clock=clock), {"team": team}) == []
+    assert await run_jobs(database, Deliveries(database, clock=clock), {"team": team}, attempts=MANY) == []
     assert len(team.tried) == 3
     assert await states(database) == {("team", DeliveryState.DEAD): 50}
 
@@ -214,7 +232,7 @@ async def test_alerts_of_a_hook_that_is_gone_wait_for_it_and_are_dead_in_the_end
     assert len(await run_jobs(database, deliveries, {})) == 1
     assert await states(database) == {("gone", DeliveryState.PENDING): 5}
     now = NOW + GIVE_UP_AFTER + timedelta(minutes=1)
-    assert await run_jobs(database, deliveries, {}) == []
+    assert await run_jobs(database, deliveries, {}, attempts=MANY) == []
     assert await states(database) == {("gone", DeliveryState.DEAD): 5}
     assert await rows(database, "select distinct last_answer from delivery") == [
         ("hooks.gone: no such hook is configured any more",)

@@ -156,6 +156,12 @@ async def test_retry_after_is_told_in_seconds() -> None:
         assert (await failure_with(receiver)).retry_after_seconds == 120
 
 
+async def test_retry_after_as_a_date_goes_by_the_clock_of_the_receiver() -> None:
+    tomorrow = {"Date": "Wed, 25 Nov 2026 12:00:00 GMT", "Retry_After": "Wed, 25 Nov 2026 12:02:00 GMT"}
+    async with receiving(answering(503, **tomorrow)) as receiver:
+        assert (await failure_with(receiver)).retry_after_seconds == 120
+
+
 async def test_redirect_is_not_followed() -> None:
     async with (
         receiving(answering(200)) as elsewhere,

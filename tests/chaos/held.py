@@ -20,10 +20,13 @@ class Held:
     tasks: float
     connections: float
     """To the database."""
+    database_mb: float
+    """Of the database on disk, which holds what happened and so grows with it."""
 
 
 async def held(hurt: Stage, service: Running) -> Held:
-    """Ask the machine, the database and the service."""
+    """Ask the machine, the database and the service, and look whether a secret shows."""
+    await hurt.look(service)
     asked = len(service.said("tasks"))
     service.signal(signal.SIGUSR2)
     tasks = (await service.until("tasks", asked + 1))["tasks"]
@@ -33,8 +36,11 @@ async def held(hurt: Stage, service: Running) -> Held:
         connections = await connection.fetchval(
             "select count(*) from pg_stat_activity where application_name = 'auditor run'"
         )
+        size = await connection.fetchval("select pg_database_size(current_database())")
     rss = process.memory_info().rss / 1e6
-    return Held(sweeps, round(rss, 1), process.num_fds(), process.num_threads(), tasks, connections)
+    return Held(
+        sweeps, round(rss, 1), process.num_fds(), process.num_threads(), tasks, connections, round(size / 1e6, 1)
+    )
 
 
 def grown(early: Held, late: Held) -> list[str]:
@@ -43,5 +49,5 @@ def grown(early: Held, late: Held) -> list[str]:
     return [
         f"{field.name} grew from {less} to {more}"
         for field, less, more in zip(fields(Held), before, after, strict=True)
-        if field.name != "sweeps" and more > less * 1.1 + 8
+        if field.name not in ("sweeps", "database_mb") and more > less * 1.1 + 8
     ]

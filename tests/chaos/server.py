@@ -45,7 +45,7 @@ class Server:
         """End it while it is in use: SIGINT as an administrator would, SIGQUIT without a checkpoint."""
         postmaster = psutil.Process(self._postmaster)
         postmaster.send_signal(how)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while postmaster.is_running() and postmaster.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110 -- no child
                 await asyncio.sleep(0.01)
 
@@ -120,7 +120,7 @@ async def _hinder(hurt: Stage, how: str, table: str) -> None:
             """
         )
         before = await connection.fetchval("select last_value from hindered")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await connection.fetchval("select last_value from hindered") < before + 2:
                 hurt.flip()
                 await hurt.hurry()

@@ -1,6 +1,6 @@
-"""``make soak``: one service for a long time, sweeping every second while everything around it fails in turn.
+"""``make soak``: one service for a long time, sweeping every few seconds while everything around it fails in turn.
 
-Prints what it held from time to time, and says at the end what grew and what does not hold.
+Prints what it held after each fault, and at the end "soak passed", or "soak failed" with what grew or does not hold.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import astuple, fields
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 from auditor.simulator import Fault, Faults
 from tests.chaos.held import Held, grown, held
@@ -17,49 +18,63 @@ from tests.chaos.server import WAYS, Server
 from tests.chaos.stage import PASSING, Stage, stage
 from tests.daemon.stage import Running
 
+_TOKENS: Final = 200
+_EVERY: Final = "3s"
+
 
 async def soak(seconds: float) -> int:
     """Hurt for so long; return 1 where something grew or does not hold."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     seen: list[Held] = []
-    print(*(field.name for field in fields(Held)), sep="\t")
+    print("minutes", "fault", *(field.name for field in fields(Held)), sep="\t")
     with tempfile.TemporaryDirectory(prefix="auditor-soak-") as name:
         directory = Path(name)
-        async with Server.running(directory / "database") as server, stage(directory, server.url) as hurt:
+        async with (
+            Server.running(directory / "database") as server,
+            stage(directory, server.url, tokens=_TOKENS, every=_EVERY) as hurt,
+        ):
             hurt.files.append(server.log)
             async with hurt.service() as service:
                 while loop.time() - began < seconds:
-                    await _hurt_once(hurt, server, service)
+                    fault = await _hurt_once(hurt, server, service)
                     await hurt.caught_up(service)
                     seen.append(await held(hurt, service))
-                    print(*astuple(seen[-1]), sep="\t", flush=True)
+                    print(f"{(loop.time() - began) / 60:.1f}", fault, *astuple(seen[-1]), sep="\t", flush=True)
                     hurt.log += service.events
-                    service.events.clear()
+                    service.events[:] = service.said("service_started")  # which says where it listens
                 code = await service.stop()
             complaints = [*await hurt.complaints(), *_grown(seen)] + [f"it ended with {code}"] * bool(code)
             print(f"{sum(hurt.changes.values())} changes, {len(hurt.taken)} alerts, {len(seen)} rounds of faults")
-    print("\n".join(complaints) or "everything holds")
+    print("\n".join(["soak failed:", *complaints]) if complaints else "soak passed: nothing grew, everything holds")
     return bool(complaints)
 
 
-async def _hurt_once(hurt: Stage, server: Server, service: Running) -> None:
-    """One fault of the database, while the environment and the hook fail in every way now and then."""
+async def _hurt_once(hurt: Stage, server: Server, service: Running) -> str:
+    """One fault of the database, while the environment and the hook fail in every way now and then; say which."""
     hurt.hook_fails = hurt.random.choice([0.0, 0.3, 1.0])
     hurt.site.api.set_faults(
         hurt.random.choice(
             [
                 None,
-                Faults(probability=PASSING, seed=hurt.random.random().hex(), latency_seconds=0.05, drip_seconds=0.001),
-                Faults(probability={Fault.PROXY_FORBIDDEN: 0.05}, seed=hurt.random.random().hex()),
+                Faults(
+                    probability=PASSING,
+                    seed=hurt.random.random().hex(),
+                    latency_seconds=0.05,
+                    drip_seconds=0.001,
+                    retry_after_seconds=None,
+                ),
+                Faults(probability={Fault.PROXY_FORBIDDEN: 0.01}, seed=hurt.random.random().hex()),
             ]
         )
     )
     hurt.flip()
-    await hurt.worked(service, hurt.random.randrange(120))
-    await hurt.random.choice(WAYS)(server, hurt)
+    await hurt.worked(service, hurt.random.randrange(_TOKENS))
+    way = hurt.random.choice(WAYS)
+    await way(server, hurt)
     hurt.site.api.set_faults(None)
     hurt.hook_fails = 0.0
+    return way.__name__
 
 
 def _grown(seen: list[Held]) -> list[str]:

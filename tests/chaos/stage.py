@@ -14,7 +14,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import psutil
 from aiohttp import web
 
 from auditor.alerts.deliveries import HEARTBEAT
@@ -97,6 +98,8 @@ class Stage:
     """What they wrote beside it."""
     files: list[Path] = field(default_factory=list)
     """What else may show no secret."""
+    seen: list[str] = field(default_factory=list)
+    """The secrets that showed while it was looked at."""
 
     def flip(self) -> None:
         """Change what is true of a few tokens: give them an end, or take it from them."""
@@ -211,11 +214,12 @@ class Stage:
         """Say what does not hold; empty where all does."""
         async with self.connected() as connection:
             return [
-                *await account.of_sweeps(connection, TOKENS),
+                *await account.of_sweeps(connection, len(self.ids)),
                 *await account.of_findings(connection, {id_ for id_ in self.ids if self.breaks(id_)}),
                 *await account.of_transitions(connection, self.changes),
                 *await account.of_alerts(connection, self.taken),
                 *await self._secrets(connection),
+                *self.seen,
             ]
 
     def repeats(self) -> list[str]:
@@ -226,17 +230,27 @@ class Stage:
             if times > 1 + self.excused[number]
         ] + [f"message {number} had {len(said)} bodies" for number, said in self.bodies.items() if len(said) > 1]
 
+    async def look(self, service: Running) -> None:
+        """Note which secrets anybody sees who asks for the metrics or lists the machine's processes now."""
+        _status, metrics = await service.get("/metrics")
+        titles = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+        assert any(str(self.site.directory / "auditor.toml") in title for title in titles)
+        self.seen += self._showing({"/metrics": metrics.encode(), "ps": "\n".join(titles).encode()})
+
     async def _secrets(self, connection: Any) -> list[str]:
         """No secret was logged, told or stored."""
-        hidden = [secret.rpartition(".")[2] for secret in (self.site.directory / "tokens").read_text().split()]
-        hidden += [self.site.environ[name].rpartition(".")[2] for name in ("OWN_TOKEN", "MASTER_KEY")]
-        hidden.append(self.site.environ["HOOK_SECRET"].removeprefix("whsec_"))
         shown = {"the log": json.dumps(self.log).encode(), "standard error": self.words.encode()}
         shown["a message"] = b"".join(json.dumps(head).encode() + body for head, body in self.receiver.requests)
         shown |= {str(path): path.read_bytes() for path in self.files}
         for (name,) in await connection.fetch("select tablename from pg_tables where schemaname = 'public'"):
             rows = await connection.fetch(f'select t::text from "{name}" t')
             shown[f"table {name}"] = "\n".join(row[0] for row in rows).encode()
+        return self._showing(shown)
+
+    def _showing(self, shown: Mapping[str, bytes]) -> list[str]:
+        hidden = [secret.rpartition(".")[2] for secret in (self.site.directory / "tokens").read_text().split()]
+        hidden += [self.site.environ[name].rpartition(".")[2] for name in ("OWN_TOKEN", "MASTER_KEY")]
+        hidden.append(self.site.environ["HOOK_SECRET"].removeprefix("whsec_"))
         return [
             f"a secret shows in {where}"
             for where, content in shown.items()
@@ -245,8 +259,8 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(directory: Path, url: Secret) -> AsyncIterator[Stage]:
-    """Set everything up but the service."""
+async def stage(directory: Path, url: Secret, *, tokens: int = TOKENS, every: str = "1s") -> AsyncIterator[Stage]:
+    """Set everything up but the service, which is to sweep so often."""
     seed = os.environ.get("AUDITOR_CHAOS_SEED") or str(random.SystemRandom().randrange(10**9))
     print(f"AUDITOR_CHAOS_SEED={seed}")
 
@@ -254,11 +268,11 @@ async def stage(directory: Path, url: Secret) -> AsyncIterator[Stage]:
         return await hurt.answer(request)
 
     async with site(directory, url, tokens=0) as here, receiving(answer) as receiver:
-        ids = here.store(TOKENS)
+        ids = here.store(tokens)
         (directory / "sitecustomize.py").write_text(_TELLING)
         here.environ["PYTHONPATH"] = str(directory)
         (directory / "policy.toml").write_text(_POLICY)
         here.environ["HOOK_SECRET"] = f"whsec_{base64.b64encode(os.urandom(32)).decode()}"
-        here.write(CONFIGURATION + _HOOK.replace("URL", receiver.url))
+        here.write(CONFIGURATION.replace('"1s"', f'"{every}"') + _HOOK.replace("URL", receiver.url))
         hurt = Stage(here, url, ids, receiver, random.Random(seed))
         yield hurt

@@ -218,7 +218,7 @@ async def running(here: Site, *arguments: str, role: str = "all", **environ: str
 
 async def until(is_so: Callable[[], bool], service: Running | None = None) -> None:
     """Wait until something is so, at most as long as the service lives."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not is_so():
             if service is not None and service.process.returncode is not None:
                 raise AssertionError(f"the service ended with {service.process.returncode}: {service.words}")

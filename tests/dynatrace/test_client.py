@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import stamina
 import structlog
+from structlog.testing import capture_logs
 
 from auditor.dynatrace.client import ANSWER_LIMIT, Client
 from auditor.log import configure
@@ -48,6 +49,10 @@ MISSING = http(404, b'{"error":{"code":404,"message":"Token not found"}}')
 def _no_waits_between_attempts() -> Iterator[None]:
     with stamina.set_testing(True, attempts=100, cap=True):
         yield
+
+
+def http_date(later: timedelta) -> str:
+    return format_datetime(NOW + later, usegmt=True)
 
 
 class Stage:
@@ -240,16 +245,26 @@ async def test_connection_closed_without_an_answer_is_tried_again() -> None:
     assert (await answered(close, FOUND, attempts=2)).outcome is Outcome.FOUND
 
 
-@pytest.mark.parametrize("retry_after", ["60", format_datetime(NOW + timedelta(seconds=60), usegmt=True)])
-async def test_nothing_is_sent_while_the_environment_asks_for_a_pause(retry_after: str) -> None:
+@pytest.mark.parametrize(
+    "asks",
+    [
+        {"Retry_After": "60"},
+        {"Retry_After": http_date(timedelta(seconds=60))},
+        {"Retry_After": http_date(timedelta(days=-1, seconds=60)), "Date": http_date(timedelta(days=-1))},
+        {"Retry_After": http_date(timedelta(days=1, seconds=60)), "Date": http_date(timedelta(days=1))},
+    ],
+    ids=["seconds", "date", "clock a day behind", "clock a day ahead"],
+)
+async def test_nothing_is_sent_while_the_environment_asks_for_a_pause(asks: dict[str, str]) -> None:
     async with (
-        answering(http(429, Retry_After=retry_after), FOUND) as server,
+        answering(http(429, b"", **asks), FOUND) as server,
         client_of(server.url, attempts=2) as client,
         asyncio.TaskGroup() as lookups,
     ):
-        first = lookups.create_task(client.lookup(TOKEN))
-        while not server.requests:  # noqa: ASYNC110 -- the server only counts
-            await asyncio.sleep(0.001)
+        with capture_logs() as events:
+            first = lookups.create_task(client.lookup(TOKEN))
+            while not events:  # noqa: ASYNC110 -- until the answer is understood
+                await asyncio.sleep(0.001)
         second = lookups.create_task(client.lookup(TOKEN))
         _done, waiting = await asyncio.wait({first, second}, timeout=0.05)
         assert (waiting, len(server.requests)) == ({first, second}, 1)
