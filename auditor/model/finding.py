@@ -19,13 +19,10 @@ class Severity(StrEnum):
     HIGH = "high"
     CRITICAL = "critical"
 
-    @property
-    def rank(self) -> int:
+    def __init__(self, _word: str) -> None:
+        # An attribute rather than a property, since findings are compared by it in every sweep.
+        self.rank: int = len(type(self).__members__)
         """Position in the order, 0 (info) to 4 (critical)."""
-        return _RANKS[self]
-
-
-_RANKS = {severity: rank for rank, severity in enumerate(Severity)}
 
 
 class Violation(msgspec.Struct, frozen=True, gc=False):

@@ -15,6 +15,8 @@ from auditor.model.token import Location
 class Outcome(StrEnum):
     """How one lookup ended. A closed set; only ``FOUND`` and ``MISSING`` are evidence about the token."""
 
+    __hash__ = str.__hash__  # an enumeration's own is slow, and these are counted for every token
+
     FOUND = "found"
     """200 with an answer that decodes and names a token id."""
     MISSING = "missing"

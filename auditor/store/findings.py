@@ -51,7 +51,7 @@ def known_of(row: Row) -> KnownFinding:
         row["id"],
         row["rule_id"],
         row["discriminator"],
-        Severity(row["severity"]),
+        _SEVERITIES[row["severity"]],
         row["is_open"],
         row["message"],
         _evidence(row["evidence"]),

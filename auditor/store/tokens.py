@@ -80,23 +80,25 @@ async def enrol(
     have no date of their own.
     """
     new = await meet(connection, sweep, batch)
-    known = await known_of(connection, environment, new, at)
-    is_new = frozenset(new)
-    return [(entry, known.get(entry.fingerprint)) for entry in batch if entry.fingerprint in is_new]
+    known = await known_of(connection, environment, [entry.fingerprint for entry in new], at)
+    return [(entry, known.get(entry.fingerprint)) for entry in new]
 
 
-async def meet(connection: Connection, sweep: int, batch: Sequence[Enrolment]) -> Sequence[bytes]:
-    """Enrol a batch and return the fingerprints of those that this sweep meets for the first time."""
+async def meet(connection: Connection, sweep: int, batch: Sequence[Enrolment]) -> Sequence[Enrolment]:
+    """Enrol a batch and return those of it that this sweep meets for the first time."""
     rows = await connection.fetch(
         f"""
-        insert into enrolment (sweep_id, fingerprint, places, tags)
-        select $1, fingerprint, places, tags
-        from {recordset("$2", "o", {"fingerprint": "bytea", "places": "text[]", "tags": "text[]"})}
-        on conflict (sweep_id, fingerprint) do update set
-            places = (select array_agg(distinct p order by p) from unnest(enrolment.places || excluded.places) p),
-            tags = (select coalesce(array_agg(distinct t order by t), '{{}}')
-                    from unnest(enrolment.tags || excluded.tags) t)
-        returning fingerprint, xmax = 0 as is_new
+        with met as (
+            insert into enrolment (sweep_id, fingerprint, places, tags)
+            select $1, fingerprint, places, tags
+            from {recordset("$2", "o", {"fingerprint": "bytea", "places": "text[]", "tags": "text[]"})}
+            on conflict (sweep_id, fingerprint) do update set
+                places = (select array_agg(distinct p order by p) from unnest(enrolment.places || excluded.places) p),
+                tags = (select coalesce(array_agg(distinct t order by t), '{{}}')
+                        from unnest(enrolment.tags || excluded.tags) t)
+            returning fingerprint, xmax = 0 as is_new
+        )
+        select fingerprint from met where not is_new
         """,
         sweep,
         as_json(
@@ -110,7 +112,8 @@ async def meet(connection: Connection, sweep: int, batch: Sequence[Enrolment]) -
             ]
         ),
     )
-    return [row["fingerprint"] for row in rows if row["is_new"]]
+    met_before = {row["fingerprint"] for row in rows}
+    return [entry for entry in batch if entry.fingerprint not in met_before]
 
 
 async def known_of(

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 
+import msgspec
 import structlog
 
 from auditor.model.errors import SourceError
@@ -28,15 +29,12 @@ Enrolments = dict[bytes, tuple[Secret, Enrolment]]
 """A batch by fingerprint."""
 
 
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True, gc=False):
     """A token on its way to its lookup."""
 
-    __slots__ = ("enrolment", "known", "secret")
-
-    def __init__(self, secret: Secret, enrolment: Enrolment, known: KnownToken | None) -> None:
-        self.secret = secret
-        self.enrolment = enrolment
-        self.known = known
+    secret: Secret
+    enrolment: Enrolment
+    known: KnownToken | None
 
 
 class Enroller:
@@ -113,28 +111,28 @@ class Enroller:
             self._unread.discard(source.name)
 
     def _of_this_environment(self, source: Source, batch: Sequence[StoredToken]) -> Enrolments:
-        ours: dict[Secret, list[StoredToken]] = {}
+        name, fingerprint = self._subject.name, self._subject.fingerprint
+        ours: dict[bytes, list[StoredToken]] = {}
         for token in batch:
-            if token.environment == self._subject.name:
-                ours.setdefault(token.secret, []).append(token)
+            if token.environment == name:
+                ours.setdefault(fingerprint(token.secret), []).append(token)
             elif token.environment not in self._subject.environments:
                 self.problems[source.name] = (
                     f'{token.location}: names the environment "{token.environment}", which is not configured; '
                     "configure it or correct the entry"
                 )
-        enrolments: Enrolments = {}
-        for secret, found in ours.items():
-            fingerprint = self._subject.fingerprint(secret)
-            enrolments[fingerprint] = (
-                secret,
+        return {
+            fingerprint: (
+                found[0].secret,
                 Enrolment(
                     fingerprint,
-                    secret.public_id,
-                    tuple(token.location for token in found),
-                    frozenset(tag for token in found for tag in token.tags),
+                    found[0].secret.public_id,
+                    tuple([token.location for token in found]),
+                    frozenset([tag for token in found for tag in token.tags]),
                 ),
             )
-        return enrolments
+            for fingerprint, found in ours.items()
+        }
 
     async def _enrol(self, enrolments: Enrolments) -> None:
         """Enrol a batch, and give on what of it is met for the first time."""

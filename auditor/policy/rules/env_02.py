@@ -33,9 +33,9 @@ class ForeignNames(Params):
     owner."""
 
     @cached_property
-    def matches_name(self) -> Mapping[str, Callable[[str], bool]]:
-        """Kind of environment → the test of a name."""
-        return {kind: _finder(pattern) for kind, pattern in self.regex.items()}
+    def search_name(self) -> Mapping[str, Callable[[str], re.Match[str] | None]]:
+        """Kind of environment → the search in a name."""
+        return {kind: re.compile(pattern).search for kind, pattern in self.regex.items()}
 
     @cached_property
     def matches_owner(self) -> Mapping[str, Callable[[str], bool]]:
@@ -53,7 +53,7 @@ def check(_observation: Observation, token: TokenMetadata, params: ForeignNames,
     kind = context.environment_kind
     if kind is None:
         return None
-    if token.name and params.matches_name[kind](token.name):
+    if token.name and params.search_name[kind](token.name):
         field, value = "name", token.name
     elif token.owner and params.matches_owner[kind](token.owner):
         field, value = "owner", token.owner
