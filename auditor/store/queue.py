@@ -84,6 +84,26 @@ async def hasten(connection: Connection, entrypoint: str) -> int:
     return len(rows)
 
 
+async def follow_clock(connection: Connection) -> int:
+    """Bring back the jobs that the database's clock, stepped back, left in its future; return how many.
+
+    Else they would wait for as long as the step was, and so would those whose worker is dead.
+    """
+    done = await connection.fetch(
+        """
+        with stray as (
+            select id, greatest(updated, heartbeat) - now() as ahead from queue_job
+            where greatest(updated, heartbeat) > now() + interval '1 minute'
+            for update skip locked
+        )
+        update queue_job j set execute_after = execute_after - ahead, updated = updated - ahead,
+            heartbeat = heartbeat - ahead
+        from stray where j.id = stray.id returning j.id
+        """
+    )
+    return len(done)
+
+
 async def release(connection: Connection, worker: UUID | None = None) -> None:
     """Queue again the jobs that failed, and those that a worker had begun; call it before that worker begins any.
 

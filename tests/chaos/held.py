@@ -25,8 +25,7 @@ class Held:
 
 
 async def held(hurt: Stage, service: Running) -> Held:
-    """Ask the machine, the database and the service, and look whether a secret shows."""
-    await hurt.look(service)
+    """Ask the machine, the database and the service."""
     asked = len(service.said("tasks"))
     service.signal(signal.SIGUSR2)
     tasks = (await service.until("tasks", asked + 1))["tasks"]
@@ -51,3 +50,9 @@ def grown(early: Held, late: Held) -> list[str]:
         for field, less, more in zip(fields(Held), before, after, strict=True)
         if field.name not in ("sweeps", "database_mb") and more > less * 1.1 + 8
     ]
+
+
+async def kept(hurt: Stage, service: Running, before: Held) -> list[str]:
+    """Let a service catch up, and say what it holds more of than before."""
+    await hurt.caught_up(service)
+    return grown(before, await held(hurt, service))

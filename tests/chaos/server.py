@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, Self
 
@@ -107,6 +108,18 @@ async def full(_server: Server, hurt: Stage) -> None:
     await _hinder(hurt, refusal, hurt.random.choice(_TABLES))
 
 
+async def step(_server: Server, hurt: Stage) -> None:
+    """Step its clock by a day. It is asked for the times of queued jobs alone, which are a day off then."""
+    async with hurt.connected() as connection:
+        await connection.execute(
+            """
+            update queue_job set created = created + $1, updated = updated + $1, heartbeat = heartbeat + $1,
+                execute_after = execute_after + $1
+            """,
+            hurt.random.choice([-1, 1]) * timedelta(days=1),
+        )
+
+
 async def _hinder(hurt: Stage, how: str, table: str) -> None:
     """Do so before each statement that writes to a table, until it has happened."""
     async with hurt.connected() as connection:
@@ -128,4 +141,4 @@ async def _hinder(hurt: Stage, how: str, table: str) -> None:
         await connection.execute(f'drop trigger hinder on "{table}"')
 
 
-WAYS: Final[tuple[Callable[[Server, Stage], Awaitable[None]], ...]] = (cut, restart, crash, freeze, slow, full)
+WAYS: Final[tuple[Callable[[Server, Stage], Awaitable[None]], ...]] = (cut, restart, crash, freeze, slow, full, step)

@@ -34,12 +34,21 @@ from tests.chaos.account import ONE_RULE
 from tests.daemon.stage import CONFIGURATION, Running, Site, running, site, until
 
 TOKENS: Final = 60
-_TELLING: Final = """
-import asyncio, json, signal, sys
+IS_LONG: Final = "AUDITOR_CHAOS_ROUNDS" in os.environ
+_WITHIN: Final = """
+import asyncio, json, pathlib, signal, sys, time
 signal.signal(signal.SIGUSR2, lambda *_: print(
     json.dumps({"event": "tasks", "tasks": len(asyncio.all_tasks())}), file=sys.stderr, flush=True))
+
+def step(*_):
+    import time_machine
+    step.clock = step.clock or time_machine.travel(time.time(), tick=True).start()
+    step.clock.shift(float(pathlib.Path(__file__).with_name("step").read_text()))
+
+step.clock = None
+signal.signal(signal.SIGUSR1, step)
 """
-"""Has a service say how many tasks it has when it is sent SIGUSR2."""
+"""Has a service say how many tasks it has when it is sent SIGUSR2, and step its clock when it is sent SIGUSR1."""
 _POLICY: Final = 'name = "chaos"\n' + "".join(f'[rules."{rule}"]\nenabled = false\n' for rule in ONE_RULE["rules"])
 _HOOK: Final = """
 [hooks.receiver]
@@ -200,6 +209,7 @@ class Stage:
             while await connection.fetchval("select exists (select 1 from delivery where state = 'pending')"):
                 await self.hurry()
                 await asyncio.sleep(0.05)
+        await self._look(service)
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Any]:
@@ -230,7 +240,14 @@ class Stage:
             if times > 1 + self.excused[number]
         ] + [f"message {number} had {len(said)} bodies" for number, said in self.bodies.items() if len(said) > 1]
 
-    async def look(self, service: Running) -> None:
+    async def step_clock(self, service: Running, by: timedelta) -> None:
+        """Step the clock that a service has, and nobody else; wait until it has noticed."""
+        noticed = len(service.said("clock_stepped"))
+        (self.site.directory / "step").write_text(str(by.total_seconds()))
+        service.signal(signal.SIGUSR1)
+        await service.until("clock_stepped", noticed + 1)
+
+    async def _look(self, service: Running) -> None:
         """Note which secrets anybody sees who asks for the metrics or lists the machine's processes now."""
         _status, metrics = await service.get("/metrics")
         titles = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
@@ -269,7 +286,7 @@ async def stage(directory: Path, url: Secret, *, tokens: int = TOKENS, every: st
 
     async with site(directory, url, tokens=0) as here, receiving(answer) as receiver:
         ids = here.store(tokens)
-        (directory / "sitecustomize.py").write_text(_TELLING)
+        (directory / "sitecustomize.py").write_text(_WITHIN)
         here.environ["PYTHONPATH"] = str(directory)
         (directory / "policy.toml").write_text(_POLICY)
         here.environ["HOOK_SECRET"] = f"whsec_{base64.b64encode(os.urandom(32)).decode()}"

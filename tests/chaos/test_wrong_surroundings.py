@@ -7,7 +7,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
+
 from auditor.dynatrace.client import Client
+from auditor.model.secret import Secret
 from auditor.model.sweep import SweepStatus
 from auditor.simulator import SteppedClock
 from auditor.store.connection import Pool
@@ -15,12 +18,18 @@ from auditor.sweep.subject import Subject
 from auditor.sweep.sweeper import sweep
 from tests.chaos import account
 from tests.chaos.account import ONE_RULE
+from tests.chaos.held import held, kept
 from tests.chaos.stage import rounds
+from tests.chaos.stage import stage as chaos_stage
 from tests.dynatrace.lookup_servers import answering, http, make_certificate
 from tests.sweep.conftest import NOW, ListSource, Stage, client_of, stored, subject_of
 
 TOKENS = 20
+POOL = 4
+"""Connections to the database that may have been opened meanwhile."""
 DAY = timedelta(days=1)
+STEPS = (7 * DAY, -8 * DAY, 2 * DAY, -DAY)
+"""To a week ahead, a day behind, a day ahead, and back."""
 Staged = Callable[..., AbstractAsyncContextManager[Stage]]
 
 
@@ -81,14 +90,17 @@ async def unusable(stage: Stage, directory: Path) -> AsyncIterator[list[Client]]
 async def test_names_and_certificates_that_are_wrong_are_no_evidence(
     tmp_path: Path, database: Pool, staged: Staged
 ) -> None:
-    async with staged() as stage, unusable(stage, tmp_path) as clients:
+    async with staged() as stage:
         truth = Truth(stage, random.Random(6))
         await sweep(database, subject(stage, truth, stage.client, stage.clock))
         opened = set(truth.breaking)
         truth.flip()
-        for client in clients:
-            failed = await sweep(database, subject(stage, truth, client, stage.clock))
-            assert (failed.status, failed.found, failed.failed) == (SweepStatus.INCOMPLETE, 0, TOKENS)
+        before = psutil.Process().num_fds()
+        async with unusable(stage, tmp_path) as clients:
+            for client in clients:
+                failed = await sweep(database, subject(stage, truth, client, stage.clock))
+                assert (failed.status, failed.found, failed.failed) == (SweepStatus.INCOMPLETE, 0, TOKENS)
+        assert psutil.Process().num_fds() <= before + POOL
         async with database.acquire() as connection:
             assert await account.of_findings(connection, opened) == []
         await sweep(database, subject(stage, truth, stage.client, stage.clock))
@@ -108,3 +120,19 @@ async def test_clock_that_is_wrong_and_stepped_again_and_again(database: Pool, s
                     summary = await sweep(database, subject(stage, truth, client, ours))
                     assert summary.status is SweepStatus.COMPLETE
                     assert await truth.complaints(database) == []
+
+
+async def test_service_whose_clock_is_stepped_again_and_again(tmp_path: Path, database_url: Secret) -> None:
+    # The hook takes nothing meanwhile: to a clock that is a week ahead, what waits for it has waited for too long.
+    async with chaos_stage(tmp_path, database_url) as hurt, hurt.service() as service:
+        await hurt.caught_up(service)
+        before = await held(hurt, service)
+        for number in range(rounds(2)):
+            hurt.hook_fails = 1.0
+            hurt.flip()
+            await service.until("delivery_failed", len(service.said("delivery_failed")) + 1)
+            await hurt.step_clock(service, STEPS[number % len(STEPS)])
+            hurt.hook_fails = 0.0
+            assert await kept(hurt, service, before) == []
+        assert await service.stop() == 0
+        assert await hurt.complaints() == []

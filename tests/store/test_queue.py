@@ -1,0 +1,27 @@
+"""The queue's jobs and the clock of the database, by which they wait."""
+
+from datetime import timedelta
+
+from auditor.store.connection import Pool
+from auditor.store.queue import enqueue, follow_clock
+
+HOUR = timedelta(hours=1)
+
+
+async def test_clock_of_the_database_that_is_stepped_back_keeps_no_job_waiting(database: Pool) -> None:
+    async with database.acquire() as connection:
+        await enqueue(connection, "sweep:prod", [b"{}"], delay=HOUR)
+        assert await follow_clock(connection) == 0
+        # To a clock that was stepped back by a day, what it wrote before is a day ahead.
+        await connection.execute(
+            """
+            update queue_job set execute_after = execute_after + $1, heartbeat = heartbeat + $1, updated = updated + $1
+            """,
+            timedelta(days=1),
+        )
+        assert await follow_clock(connection) == 1
+        delay = await connection.fetchval("select execute_after - now() from queue_job")
+        heard = await connection.fetchval("select now() - heartbeat from queue_job")
+        assert HOUR - timedelta(minutes=1) < delay <= HOUR
+        assert timedelta(0) <= heard < timedelta(minutes=1)
+        assert await follow_clock(connection) == 0
