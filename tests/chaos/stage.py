@@ -138,7 +138,7 @@ class Stage:
     async def service(self, role: str = "all") -> AsyncIterator[Running]:
         """Run a service for the length of the block; one that is not asked to end before is killed."""
         before = self.taken.copy()
-        async with running(self.site, role=role) as service:
+        async with running(self.site, role=role, is_forked=False) as service:
             try:
                 yield service
             except BaseException:

@@ -17,6 +17,7 @@ import aiohttp
 
 from auditor.model.secret import Secret
 from auditor.simulator import Simulator, World, serve
+from tests.forking import Forked, forked
 
 CONFIGURATION = """\
 [database]
@@ -138,7 +139,7 @@ def manager(address: str) -> Iterator[Manager]:
 class Running:
     """One ``auditor run``."""
 
-    def __init__(self, process: asyncio.subprocess.Process, http: aiohttp.ClientSession) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | Forked, http: aiohttp.ClientSession) -> None:
         self.process = process
         self.events: list[dict[str, Any]] = []
         """Its log so far."""
@@ -186,23 +187,26 @@ class Running:
             return await self.process.wait()
 
 
-@asynccontextmanager
-async def running(here: Site, *arguments: str, role: str = "all", **environ: str) -> AsyncIterator[Running]:
-    """Run the service for the length of the block; kill it at the end where it still runs."""
-    process = await asyncio.create_subprocess_exec(
+async def _executed(*command: str, environ: dict[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "auditor",
-        "--config",
-        str(here.directory / "auditor.toml"),
-        *arguments,
-        "run",
-        f"--role={role}",
-        env=here.environ | environ,
+        *command,
+        env=environ,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+@asynccontextmanager
+async def running(
+    here: Site, *arguments: str, role: str = "all", is_forked: bool = True, **environ: str
+) -> AsyncIterator[Running]:
+    """Run the service for the length of the block; kill it at the end where it still runs."""
+    command = ("--config", str(here.directory / "auditor.toml"), *arguments, "run", f"--role={role}")
+    process = await (forked if is_forked else _executed)(*command, environ=here.environ | environ)
     connector = aiohttp.UnixConnector(here.listen[5:]) if here.listen.startswith("unix:") else None
     async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as tasks:
         service = Running(process, http)

@@ -40,7 +40,7 @@ async def test_service_sweeps_on_schedule_says_how_it_is_and_ends_in_order(
     async with site(tmp_path, database_url) as here:
         with manager(str(tmp_path / "notify")) as manages:
             environ = {"NOTIFY_SOCKET": manages.address, "WATCHDOG_USEC": "200000"}
-            async with running(here, **environ) as service:
+            async with running(here, is_forked=False, **environ) as service:
                 await service.until("sweep_finished", 2, status="complete", found=3)
                 assert await service.get("/healthz") == (200, "ok\n")
                 assert await service.get("/readyz") == (200, "ready\n")
