@@ -18,10 +18,13 @@ from auditor.store.connection import Connection
 NOTHING_BEFORE: Final = "0" * 64
 """Stands for the link before the first."""
 
+_ROUGHLY: Final = f"%dt0{'_' * 3}.{'_' * 24}.{'_' * 64}%"
+"""Matches, among others, whatever ``TOKEN_FORMAT`` does; in PostgreSQL it costs a tenth of a regular expression."""
+
 _RECORDS: Final = f"""
 select batch, kind, first_key, second_key,
-    -- to look is much cheaper than to replace
-    case when line::text ~ '{TOKEN_FORMAT.pattern}'
+    -- to look is much cheaper than to replace, and to look for the dots of one first than for the whole of one
+    case when line::text like '{_ROUGHLY}' and line::text ~ '{TOKEN_FORMAT.pattern}'
         then regexp_replace(line::text, '{TOKEN_FORMAT.pattern}', '\\1.…', 'g') else line::text end as line
 from (
     select e.batch, 1 as kind, e.id as first_key, null::timestamptz as second_key, json_build_object(

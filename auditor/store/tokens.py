@@ -372,7 +372,13 @@ async def _labels(connection: Connection, environment: int, new: Sequence[Record
         row["label"]
         for row in await fetch_planned_anew(
             connection,
-            "select label from token where environment_id = $1 and label = any ($2::text[])",
+            """
+            select t.label
+            from unnest($2::text[]) as wanted (label)
+            cross join lateral (
+                select label from token where environment_id = $1 and label = wanted.label offset 0
+            ) t
+            """,
             environment,
             [entry.label for entry in new],
         )
