@@ -13,6 +13,7 @@ import psutil
 from auditor.model.secret import Secret
 from auditor.store import embedded
 from tests.chaos.stage import Stage
+from tests.daemon.stage import PATIENCE_SECONDS
 
 _TABLES: Final = ("lookup", "sweep", "finding_event", "delivery")
 """Whose writes may be slow or refused: of sweeps under way, their account, transitions, and deliveries."""
@@ -46,7 +47,7 @@ class Server:
         """End it while it is in use: SIGINT as an administrator would, SIGQUIT without a checkpoint."""
         postmaster = psutil.Process(self._postmaster)
         postmaster.send_signal(how)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while postmaster.is_running() and postmaster.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110 -- no child
                 await asyncio.sleep(0.01)
 
@@ -133,12 +134,15 @@ async def _hinder(hurt: Stage, how: str, table: str) -> None:
             """
         )
         before = await connection.fetchval("select last_value from hindered")
-        async with asyncio.timeout(60):
-            while await connection.fetchval("select last_value from hindered") < before + 2:
-                hurt.flip()
-                await hurt.hurry()
-                await asyncio.sleep(0.05)
-        await connection.execute(f'drop trigger hinder on "{table}"')
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while await connection.fetchval("select last_value from hindered") < before + 2:
+                    hurt.flip()
+                    await hurt.hurry()
+                    await asyncio.sleep(0.05)
+        finally:
+            await connection.execute(f'drop trigger hinder on "{table}"')
 
 
-WAYS: Final[tuple[Callable[[Server, Stage], Awaitable[None]], ...]] = (cut, restart, crash, freeze, slow, full, step)
+Way = Callable[[Server, Stage], Awaitable[None]]
+WAYS: Final[tuple[Way, ...]] = (cut, restart, crash, freeze, slow, full, step)

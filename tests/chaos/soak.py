@@ -10,11 +10,12 @@ import tempfile
 from dataclasses import astuple, fields
 from pathlib import Path
 from statistics import median
+from time import monotonic
 from typing import Final
 
 from auditor.simulator import Fault, Faults
 from tests.chaos.held import Held, grown, held
-from tests.chaos.server import WAYS, Server
+from tests.chaos.server import WAYS, Server, Way
 from tests.chaos.stage import PASSING, Stage, stage
 from tests.daemon.stage import Running
 
@@ -24,9 +25,9 @@ _EVERY: Final = "3s"
 
 async def soak(seconds: float) -> int:
     """Hurt for so long; return 1 where something grew or does not hold."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+    began = monotonic()
     seen: list[Held] = []
+    late: list[str] = []
     print("minutes", "fault", *(field.name for field in fields(Held)), sep="\t")
     with tempfile.TemporaryDirectory(prefix="auditor-soak-") as name:
         directory = Path(name)
@@ -36,22 +37,28 @@ async def soak(seconds: float) -> int:
         ):
             hurt.files.append(server.log)
             async with hurt.service() as service:
-                while loop.time() - began < seconds:
-                    fault = await _hurt_once(hurt, server, service)
-                    await hurt.caught_up(service)
-                    seen.append(await held(hurt, service))
-                    print(f"{(loop.time() - began) / 60:.1f}", fault, *astuple(seen[-1]), sep="\t", flush=True)
+                while monotonic() - began < seconds:
+                    way = hurt.random.choice(WAYS)
+                    try:
+                        await _hurt_once(hurt, server, service, way)
+                        await hurt.caught_up(service)
+                        seen.append(await held(hurt, service))
+                    except TimeoutError:
+                        late.append(f"minute {_minutes_since(began)}, {way.__name__}: it did not catch up")
+                        print(late[-1], await hurt.activity(), *service.events[-20:], sep="\n", flush=True)
+                        continue
+                    print(_minutes_since(began), way.__name__, *astuple(seen[-1]), sep="\t", flush=True)
                     hurt.log += service.events
                     service.events[:] = service.said("service_started")  # which says where it listens
                 code = await service.stop()
-            complaints = [*await hurt.complaints(), *_grown(seen)] + [f"it ended with {code}"] * bool(code)
+            complaints = [*late, *await hurt.complaints(), *_grown(seen)] + [f"it ended with {code}"] * bool(code)
             print(f"{sum(hurt.changes.values())} changes, {len(hurt.taken)} alerts, {len(seen)} rounds of faults")
     print("\n".join(["soak failed:", *complaints]) if complaints else "soak passed: nothing grew, everything holds")
     return bool(complaints)
 
 
-async def _hurt_once(hurt: Stage, server: Server, service: Running) -> str:
-    """One fault of the database, while the environment and the hook fail in every way now and then; say which."""
+async def _hurt_once(hurt: Stage, server: Server, service: Running, way: Way) -> None:
+    """One fault of the database, while the environment and the hook fail in every way now and then."""
     hurt.hook_fails = hurt.random.choice([0.0, 0.3, 1.0])
     hurt.site.api.set_faults(
         hurt.random.choice(
@@ -70,11 +77,15 @@ async def _hurt_once(hurt: Stage, server: Server, service: Running) -> str:
     )
     hurt.flip()
     await hurt.worked(service, hurt.random.randrange(_TOKENS))
-    way = hurt.random.choice(WAYS)
-    await way(server, hurt)
-    hurt.site.api.set_faults(None)
-    hurt.hook_fails = 0.0
-    return way.__name__
+    try:
+        await way(server, hurt)
+    finally:
+        hurt.site.api.set_faults(None)
+        hurt.hook_fails = 0.0
+
+
+def _minutes_since(began: float) -> float:
+    return round((monotonic() - began) / 60, 1)
 
 
 def _grown(seen: list[Held]) -> list[str]:

@@ -31,7 +31,7 @@ from auditor.simulator import Fault
 from tests.alerts.receivers import Receiver, receiving
 from tests.chaos import account
 from tests.chaos.account import ONE_RULE
-from tests.daemon.stage import CONFIGURATION, Running, Site, running, site, until
+from tests.daemon.stage import CONFIGURATION, PATIENCE_SECONDS, Running, Site, running, site, until
 
 TOKENS: Final = 60
 IS_LONG: Final = "AUDITOR_CHAOS_ROUNDS" in os.environ
@@ -205,7 +205,7 @@ class Stage:
         await until(
             lambda: any(event["sweep"] >= sweep for event in service.said("sweep_finished", status="complete")), service
         )
-        async with asyncio.timeout(60), self.connected() as connection:
+        async with asyncio.timeout(PATIENCE_SECONDS), self.connected() as connection:
             while await connection.fetchval("select exists (select 1 from delivery where state = 'pending')"):
                 await self.hurry()
                 await asyncio.sleep(0.05)
@@ -219,6 +219,14 @@ class Stage:
             yield connection
         finally:
             await connection.close()
+
+    async def activity(self) -> str:
+        """Say what the connections of the database do now."""
+        async with asyncio.timeout(10), self.connected() as connection:
+            rows = await connection.fetch(
+                "select application_name, state, wait_event, query_start, left(query, 200) from pg_stat_activity"
+            )
+        return "\n".join(str(tuple(row)) for row in rows)
 
     async def complaints(self) -> list[str]:
         """Say what does not hold; empty where all does."""

@@ -19,6 +19,8 @@ from auditor.model.secret import Secret
 from auditor.simulator import Simulator, World, serve
 from tests.forking import Forked, forked
 
+PATIENCE_SECONDS = 120
+"""For what a service does in a few seconds, on a machine that is busy with other things."""
 CONFIGURATION = """\
 [database]
 url = {{ env = "DATABASE_URL" }}
@@ -222,7 +224,7 @@ async def running(
 
 async def until(is_so: Callable[[], bool], service: Running | None = None) -> None:
     """Wait until something is so, at most as long as the service lives."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not is_so():
             if service is not None and service.process.returncode is not None:
                 raise AssertionError(f"the service ended with {service.process.returncode}: {service.words}")
