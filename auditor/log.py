@@ -24,6 +24,7 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from auditor.damping import Damper
 from auditor.redaction import may_hold_secret, redact, redact_values
 
 LogFormat = Literal["auto", "json", "console"]
@@ -72,6 +73,8 @@ def configure(
         cache_logger_on_first_use=False,  # else a second call would not reach loggers that were used before
     )
     handler = _RecordHandler(sink)
+    if level != "debug":
+        handler.addFilter(Damper())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_name_record], processors=[_forget_record, _stamp, render]

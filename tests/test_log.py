@@ -19,6 +19,7 @@ import structlog
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from auditor.damping import Damper
 from auditor.log import LINE_LIMIT, configure, report_loop_error
 from auditor.model.secret import Secret
 
@@ -42,6 +43,28 @@ def _logging_is_put_back() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+
+
+def said_at(seconds: float, text: str = "flush of %d items failed") -> logging.LogRecord:
+    record = logging.LogRecord("library", logging.ERROR, "buffers.py", 74, text, (1,), None)
+    record.created = seconds
+    return record
+
+
+def test_library_that_says_the_same_again_and_again_is_heard_now_and_then() -> None:
+    damper = Damper()
+    heard = [tenth for tenth in range(250) if damper.filter(said_at(tenth / 10))]
+    assert heard == [0, 100, 200]
+    assert damper.filter(said_at(25, "something else, of %d"))
+    assert damper.filter(said_at(-86_400)), "after a step of the clock, too"
+
+
+def test_library_is_damped_unless_all_of_it_is_asked_for() -> None:
+    for level, lines in (("info", 1), ("debug", 3)):
+        out = configured(level=level)
+        for number in range(3):
+            logging.getLogger("library").error("flush of %d items failed", number)
+        assert len(events(out)) == lines
 
 
 class Terminal(io.StringIO):

@@ -9,6 +9,7 @@ drops however they end; whoever leaves and can have that lock alone stops the se
 and only the operating-system user that runs auditor may connect (``peer``).
 """
 
+import errno
 import fcntl
 import hashlib
 import importlib.util
@@ -33,6 +34,7 @@ _SOCKET_NAME: Final = ".s.PGSQL.5432"
 _SOCKET_PATH_MAX: Final = 107  # sun_path, less its closing zero (unix(7))
 _START_SECONDS: Final = 60
 _LOG_KEPT: Final = 5_000_000
+_OF_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _RUN_AS: Final = "daemon"
 _SETTINGS: Final = """\
 # Written by auditor at every start; changes here are lost.
@@ -87,10 +89,12 @@ def _enter(directory: Path) -> tuple[Address, int]:
             users = os.open(directory / "users", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(users, fcntl.LOCK_SH)
             return address, users
-    except OSError as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
+        is_of_disk = getattr(error, "errno", errno.EIO) in _OF_DISK  # a command that takes too long has none
+        mend = "see to the disk that it is on" if is_of_disk else "run as the user that owns the directory"
         raise StoreUnavailable(
-            f"{directory}: the embedded PostgreSQL cannot be used: {error}; "
-            "run as the user that owns the directory, or name a server with [database] url"
+            f"{directory}: the embedded PostgreSQL cannot be used: {error}; {mend}, "
+            "or name a server with [database] url"
         ) from error
 
 
