@@ -190,7 +190,12 @@ async def named_tokens(
 
 
 async def stored_copies(
-    connection: Connection, environment: int, apart_from: Sequence[int], *, environments: Sequence[str]
+    connection: Connection,
+    environment: int,
+    _now: datetime,
+    apart_from: Sequence[int],
+    *,
+    environments: Sequence[str],
 ) -> Candidates:
     """Yield the stored tokens whose secret or id is stored more than once.
 

@@ -66,13 +66,18 @@ async def judge(
     """
     policy = subject.policy
     standings: dict[str, RuleStanding] = {}
-    for rule in policy.fleet:
-        reason = await _why_not(reading, rule, policy, setting)
-        if reason is None:
-            await _judge_one(reading, writing, subject, teller, setting, rule)
-            standings[rule.id] = RuleStanding(RuleState.ASSESSED)
-        else:
-            standings[rule.id] = RuleStanding(RuleState.NOT_ASSESSED, reason)
+    too_little = await _too_little(reading, setting)
+    for together in _read_together(policy, subject):
+        judged: list[Rule] = []
+        for rule in together:
+            reason = await _why_not(reading, rule, policy, setting, too_little)
+            if reason is None:
+                judged.append(rule)
+                standings[rule.id] = RuleStanding(RuleState.ASSESSED)
+            else:
+                standings[rule.id] = RuleStanding(RuleState.NOT_ASSESSED, reason)
+        if judged:
+            await _judge_together(reading, writing, subject, teller, setting, judged)
     unwanted = [rule_id for rule_id in policy.comparing if rule_id in policy.disabled]
     gone = [
         rule_id for rule_id in await comparing.rules_of_subjects(reading, setting.environment) if rule_id not in rules()
@@ -92,16 +97,34 @@ async def judge(
     return standings
 
 
-async def _why_not(connection: Connection, rule: Rule, policy: Policy, setting: Setting) -> str | None:
+def _read_together(policy: Policy, subject: Subject) -> Collection[Sequence[Rule]]:
+    """Return the fleet rules, those together that look at the same candidates, which are read once for them all."""
+    together: dict[object, list[Rule]] = {}
+    for rule in policy.fleet:
+        assert rule.candidates is not None
+        asked = _READERS[rule.candidates].asked(policy.params_of(rule.id), subject)
+        apart = rule.id if policy.is_narrowed(rule.id) else None
+        together.setdefault((rule.candidates, tuple(asked.items()), apart), []).append(rule)
+    return together.values()
+
+
+async def _too_little(connection: Connection, setting: Setting) -> str | None:
+    """Return why what lookups saw of an environment is too little to compare; None where it is enough."""
+    unseen, stored = await fleet.count_unseen(connection, setting.environment)
+    unseen, stored = unseen + setting.unmet, stored + setting.unmet
+    if unseen <= stored * UNSEEN_SHARE:
+        return None
+    return f"no lookup has ever found or missed {unseen} of {stored} stored tokens, so there is too little to compare"
+
+
+async def _why_not(
+    connection: Connection, rule: Rule, policy: Policy, setting: Setting, too_little: str | None
+) -> str | None:
     """Return why a rule cannot be judged at the end of this sweep."""
     if setting.is_stopped():
         return _STOPPED
-    unseen, stored = await fleet.count_unseen(connection, setting.environment)
-    unseen, stored = unseen + setting.unmet, stored + setting.unmet
-    if unseen > stored * UNSEEN_SHARE:
-        return (
-            f"no lookup has ever found or missed {unseen} of {stored} stored tokens, so there is too little to compare"
-        )
+    if too_little is not None:
+        return too_little
     if rule.needs_every_source and setting.unread_sources:
         return f"not every source was read to its end: {', '.join(sorted(setting.unread_sources))}"
     params = policy.params_of(rule.id)
@@ -112,37 +135,46 @@ async def _why_not(connection: Connection, rule: Rule, policy: Policy, setting: 
     return None
 
 
-async def _judge_one(
-    reading: Connection, writing: Connection, subject: Subject, teller: Teller, setting: Setting, rule: Rule
+async def _judge_together(
+    reading: Connection, writing: Connection, subject: Subject, teller: Teller, setting: Setting, judged: Sequence[Rule]
 ) -> None:
-    policy = subject.policy
-    assert rule.candidates is not None
+    """Judge rules that look at the same candidates, and are applied to the same tokens."""
+    policy, first = subject.policy, judged[0]
+    assert first.candidates is not None
+    reader = _READERS[first.candidates]
     async with reading.transaction(isolation="repeatable_read", readonly=True):
         await fleet.compare_by_hash(reading)
         apart_from = array("q")
-        if policy.is_narrowed(rule.id):
+        if policy.is_narrowed(first.id):
             async for held in fleet.held_tokens(reading, setting.environment):
-                if not policy.selects(rule.id, *as_selected(held, subject.name)):
+                if not policy.selects(first.id, *as_selected(held, subject.name)):
                     apart_from.append(held.id)
-        found = _READERS[rule.candidates](reading, setting, apart_from, policy.params_of(rule.id), subject)
-        async with aclosing(found), aclosing(_said(found, policy, rule, setting.now)) as said:
+        found = reader.read(
+            reading, setting.environment, setting.now, apart_from, **reader.asked(policy.params_of(first.id), subject)
+        )
+        async with aclosing(found), aclosing(_said(found, policy, judged, setting.now)) as said:
             await compare(
                 writing,
                 teller,
                 environment=setting.environment,
                 sweep=setting.sweep,
-                rules=[rule.id],
+                rules=[rule.id for rule in judged],
                 said=said,
-                ending=partial(_ending, rule, policy, subject.name),
+                ending=partial(_ending, {rule.id: rule for rule in judged}, policy, subject.name),
                 deadlines=Deadlines(policy, subject.name),
                 now=setting.now,
             )
 
 
-async def _said(found: Candidates, policy: Policy, rule: Rule, now: datetime) -> AsyncGenerator[Sequence[Said], None]:
+async def _said(
+    found: Candidates, policy: Policy, judged: Sequence[Rule], now: datetime
+) -> AsyncGenerator[Sequence[Said], None]:
     async for batch in found:
         yield [
-            Said(bearer, violation) for bearer, candidate in batch for violation in policy.judge(rule, candidate, now)
+            Said(bearer, violation)
+            for bearer, candidate in batch
+            for rule in judged
+            for violation in policy.judge(rule, candidate, now)
         ]
 
 
@@ -152,8 +184,9 @@ async def _nothing() -> AsyncGenerator[Sequence[Said], None]:
         yield batch
 
 
-def _ending(rule: Rule, policy: Policy, environment: str, one: Standing) -> Resolution | None:
-    """Return how a finding ends of which the rule said nothing although it was judged."""
+def _ending(judged: Mapping[str, Rule], policy: Policy, environment: str, one: Standing) -> Resolution | None:
+    """Return how a finding ends of which its rule said nothing although it was judged."""
+    rule = judged[one.finding.rule_id]
     token = one.token
     if token is None:
         return Resolution.EVIDENCE
@@ -168,25 +201,23 @@ def _ending(rule: Rule, policy: Policy, environment: str, one: Standing) -> Reso
     return Resolution.EVIDENCE
 
 
-_Reader = Callable[[Connection, Setting, Sequence[int], Any, Subject], Candidates]
+class _Reader(msgspec.Struct, frozen=True):
+    """How the candidates of one kind are read."""
+
+    read: Callable[..., Candidates]
+    """Takes the connection, the environment, now and ``apart_from``, and what was asked by name."""
+    asked: Callable[[Any, Subject], Mapping[str, Any]] = lambda _params, _subject: {}
+    """What decides, of a rule's parameters and of the sweep's subject, which candidates there are."""
+
+
 _READERS: Final[Mapping[type[msgspec.Struct], _Reader]] = {
-    candidates.ExpiredToken: lambda connection, setting, apart, params, _subject: fleet.expired_tokens(
-        connection, setting.environment, setting.now, apart, stem=params.name_stem_regex
-    ),
-    candidates.Generation: lambda connection, setting, apart, params, _subject: fleet.generations(
-        connection, setting.environment, setting.now, apart, stem=params.name_stem_regex
-    ),
-    candidates.ExpiryWindow: lambda connection, setting, apart, params, _subject: fleet.expiry_windows(
-        connection, setting.environment, setting.now, apart, days=params.window_days
-    ),
-    candidates.OwnerHoldings: lambda connection, setting, apart, _params, _subject: fleet.owner_holdings(
-        connection, setting.environment, setting.now, apart
-    ),
-    candidates.NamedToken: lambda connection, setting, apart, params, _subject: fleet.named_tokens(
-        connection, setting.environment, setting.now, apart, shared_only=params.regex is None
-    ),
-    candidates.StoredCopies: lambda connection, setting, apart, _params, subject: fleet.stored_copies(
-        connection, setting.environment, apart, environments=sorted(subject.environments)
+    candidates.ExpiredToken: _Reader(fleet.expired_tokens, lambda params, _subject: {"stem": params.name_stem_regex}),
+    candidates.Generation: _Reader(fleet.generations, lambda params, _subject: {"stem": params.name_stem_regex}),
+    candidates.ExpiryWindow: _Reader(fleet.expiry_windows, lambda params, _subject: {"days": params.window_days}),
+    candidates.OwnerHoldings: _Reader(fleet.owner_holdings),
+    candidates.NamedToken: _Reader(fleet.named_tokens, lambda params, _subject: {"shared_only": params.regex is None}),
+    candidates.StoredCopies: _Reader(
+        fleet.stored_copies, lambda _params, subject: {"environments": tuple(sorted(subject.environments))}
     ),
 }
 """Kind of candidate → what reads them all; a rule of another package can look at any of these, too."""
