@@ -53,11 +53,7 @@ def sent_at(headers: Mapping[str, str], now: datetime) -> datetime:
 
     Other instants in the same answer are of that clock, too, which may be a day away from ours.
     """
-    try:
-        date = parsedate_to_datetime(headers.get("Date", ""))
-    except ValueError:
-        return now
-    return now if date.tzinfo is None else date
+    return _date(headers.get("Date", "")) or now
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -68,11 +64,19 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | No
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text), LONGEST_WAIT_SECONDS)
-    try:
-        seconds = (parsedate_to_datetime(text) - sent_at(headers, now)).total_seconds()
-    except (ValueError, TypeError):
+    date = _date(text)
+    if date is None:
         return None
-    return min(max(0.0, seconds), LONGEST_WAIT_SECONDS)
+    return min(max(0.0, (date - sent_at(headers, now)).total_seconds()), LONGEST_WAIT_SECONDS)
+
+
+def _date(text: str) -> datetime | None:
+    """Read an HTTP date (RFC 9110 §5.6.7); None where it is none, or names no zone."""
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):  # the second for zones of many digits
+        return None
+    return date if date.tzinfo else None
 
 
 def name_of(error: Exception) -> str:

@@ -23,6 +23,7 @@ NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
         ("²", None),
         ("soon", None),
         ("Tue, 24 Nov 2026 09:02:00 -0000", None),
+        ("Tue, 24 Nov 2026 09:02:00 +99999999999999999999", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
@@ -35,7 +36,9 @@ def test_retry_after_goes_by_the_clock_of_who_answers(value: str) -> None:
     assert retry_after_seconds(headers, NOW) == 120
 
 
-@pytest.mark.parametrize("date", ["", "yesterday", "Wed, 25 Nov 2026 09:00:00 -0000"])
+@pytest.mark.parametrize(
+    "date", ["", "yesterday", "Wed, 25 Nov 2026 09:00:00 -0000", "Wed, 25 Nov 2026 09:00:00 +99999999999999999999"]
+)
 def test_our_clock_stands_in_for_a_date_that_is_none(date: str) -> None:
     headers = {"Retry-After": "Tue, 24 Nov 2026 09:02:00 GMT", "Date": date}
     assert retry_after_seconds(headers, NOW) == 120

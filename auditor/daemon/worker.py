@@ -30,7 +30,7 @@ from auditor.model.sweep import SweepStatus
 from auditor.store import outbox, sweeps
 from auditor.store.connection import Pool
 from auditor.store.database import translated, until_lost
-from auditor.store.queue import CHANNEL, enqueue, follow_clock, queue_of, release
+from auditor.store.queue import CHANNEL, enqueue, follow_clock, queue_of, release, retry_failed
 from auditor.sweep.due import Due
 from auditor.sweep.side_by_side import SideBySide
 from auditor.sweep.sweeper import sweep
@@ -203,6 +203,8 @@ class Worker:
             async with self.pool.acquire() as connection:
                 if jobs := await follow_clock(connection):
                     log.warning("database_clock_stepped", jobs=jobs, effect="queued work goes by the new time")
+                if jobs := await retry_failed(connection):
+                    log.warning("failed_jobs_retried", jobs=jobs)
             async with self._in_use():
                 assert self._parts is not None
                 await self._parts.due.make(self._clock(), is_thorough=look % _LOOKS_A_THOROUGH == 0)

@@ -16,6 +16,12 @@ from auditor.store.connection import Connection, Pool
 
 CHANNEL: Final = Channel("auditor_queue")
 
+_QUEUED_AGAIN: Final = """
+    status = 'queued', queue_manager_id = null, execute_after = now(), updated = now(),
+    -- Another job may have taken the key of one that failed.
+    dedupe_key = case status when 'failed' then null else dedupe_key end
+"""
+
 # Every name is given: PgQueuer would else take names from variables such as FUNCTION or CHANNEL in the environment.
 _SETTINGS: Final = DBSettings(
     prefix="",
@@ -104,16 +110,28 @@ async def follow_clock(connection: Connection) -> int:
     return len(done)
 
 
+async def retry_failed(connection: Connection) -> int:
+    """Queue again the jobs that failed a minute ago or longer, as ``release`` does; return how many.
+
+    A job fails when it cannot even be put back into the queue: the disk is full, or its connection alone was cut.
+    """
+    done = await connection.fetch(
+        f"""
+        update queue_job set {_QUEUED_AGAIN}
+        where status = 'failed' and updated < now() - interval '1 minute' returning id
+        """
+    )
+    return len(done)
+
+
 async def release(connection: Connection, worker: UUID | None = None) -> None:
     """Queue again the jobs that failed, and those that a worker had begun; call it before that worker begins any.
 
     Jobs are kept, not dropped, when they fail: the database may have gone away under them.
     """
     await connection.execute(
-        """
-        update queue_job set status = 'queued', queue_manager_id = null, execute_after = now(), updated = now(),
-            -- Another job may have taken the key of one that failed.
-            dedupe_key = case status when 'failed' then null else dedupe_key end
+        f"""
+        update queue_job set {_QUEUED_AGAIN}
         where status = 'failed' or (status = 'picked' and queue_manager_id = $1)
         """,
         worker,

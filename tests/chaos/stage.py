@@ -186,9 +186,10 @@ class Stage:
         await self.hurry()
 
     async def hurry(self) -> None:
-        """Have the queue try again at once what waits for another try."""
+        """Have the queue try again at once what waits for another try, and soon what failed."""
         async with self.connected() as connection:
             await connection.execute("update queue_job set execute_after = now() where status = 'queued'")
+            await connection.execute("update queue_job set updated = now() - interval '1 hour' where status = 'failed'")
 
     async def settle(self) -> None:
         """Let a service that nobody hurts work until what is true now is known and told, and end it in order."""
@@ -205,10 +206,14 @@ class Stage:
         await until(
             lambda: any(event["sweep"] >= sweep for event in service.said("sweep_finished", status="complete")), service
         )
-        async with asyncio.timeout(PATIENCE_SECONDS), self.connected() as connection:
-            while await connection.fetchval("select exists (select 1 from delivery where state = 'pending')"):
-                await self.hurry()
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.connected() as connection:
+                while await connection.fetchval("select exists (select 1 from delivery where state = 'pending')"):
+                    await self.hurry()
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            print(await self.activity())
+            raise
         await self._look(service)
 
     @asynccontextmanager
@@ -221,12 +226,18 @@ class Stage:
             await connection.close()
 
     async def activity(self) -> str:
-        """Say what the connections of the database do now."""
+        """Say what the connections of the database do, and what waits in it."""
         async with asyncio.timeout(10), self.connected() as connection:
-            rows = await connection.fetch(
-                "select application_name, state, wait_event, query_start, left(query, 200) from pg_stat_activity"
-            )
-        return "\n".join(str(tuple(row)) for row in rows)
+            rows = [
+                row
+                for question in (
+                    "select state, wait_event, query_start, left(query, 200) from pg_stat_activity where datname <> ''",
+                    "select now(), id, entrypoint, status, attempts, execute_after, heartbeat, updated from queue_job",
+                    "select alert_id, state, attempts, claimed_by from delivery where state = 'pending'",
+                )
+                for row in await connection.fetch(question)
+            ]
+        return "\n".join(" ".join(map(str, row)) for row in rows)
 
     async def complaints(self) -> list[str]:
         """Say what does not hold; empty where all does."""

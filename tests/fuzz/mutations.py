@@ -1,12 +1,14 @@
 """Makes wrong input of right one: what parsers have to survive lies close to what they expect.
 
-``AUDITOR_FUZZ_EXAMPLES`` multiplies how many inputs each test tries; ``make fuzz`` sets it.
+``AUDITOR_FUZZ_SECONDS`` has each test try other inputs until so many seconds are over; ``make fuzz`` sets it.
 """
 
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
+from time import monotonic
 from types import FrameType
 from typing import Final, TypeVar
 
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 TestFunction = TypeVar("TestFunction", bound=Callable[..., None])
 
-_FACTOR: Final = int(os.environ.get("AUDITOR_FUZZ_EXAMPLES", "1"))
+_SECONDS: Final = float(os.environ.get("AUDITOR_FUZZ_SECONDS", "0"))
 _MOST_EDITS: Final = 6
 _HANGS_AFTER_SECONDS: Final = 60
 """A thousand times what the slowest input takes."""
@@ -68,13 +70,27 @@ ODD_TOML: Final = (
 
 
 def tries(examples: int) -> Callable[[TestFunction], TestFunction]:
-    """Try so many inputs, times what the environment asks for."""
-    return settings(
-        max_examples=examples * _FACTOR,
+    """Try so many inputs, and then as many others until the time is over that the environment gives."""
+    once = settings(
+        max_examples=examples,
         # Why a failing input fails is for its reader: to explain it takes many times as long as to find it.
         phases=[phase for phase in Phase if phase is not Phase.explain],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
     )
+
+    def decorated(test: TestFunction) -> TestFunction:
+        tried = once(test)
+
+        @wraps(tried)
+        def again_and_again(*arguments: object, **named: object) -> None:
+            ends = monotonic() + _SECONDS
+            tried(*arguments, **named)
+            while monotonic() < ends:
+                tried(*arguments, **named)
+
+        return again_and_again  # type: ignore[return-value]  # it takes what the test takes
+
+    return decorated
 
 
 @contextmanager

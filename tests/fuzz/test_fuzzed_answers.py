@@ -7,8 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditor.dynatrace.answer import Api, MalformedAnswer, decode, decode_page, error_code
+from auditor.dynatrace.pace import allowance_of
 from auditor.model.history import NO_HISTORY
 from auditor.model.lookup import Observation, Outcome, TokenMetadata
+from auditor.outbound import LONGEST_WAIT_SECONDS, retry_after_seconds
 from auditor.policy.base import Feeds
 from auditor.policy.document import PolicyDocument
 from auditor.policy.engine import Policy
@@ -27,6 +29,7 @@ ANSWERS = (
     b'{"apiTokens":[{"id":"dt0c01.ST2EY72KQINMH574WMNVI7YN"}],"totalCount":1,"nextPageKey":"AQAAABQBAAAABQ=="}',
     b"<!doctype html><title>502</title>",
 )
+HEADERS = (b"120", b"1606225320000000", b"Tue, 24 Nov 2026 09:02:00 GMT", b"Tue, 24 Nov 2026 09:02:00 +0100")
 POLICY = Policy(
     PolicyDocument(name="all"), list(SHIPPED), feeds=Feeds(owners=frozenset({"x"})), environment_kind="production"
 )
@@ -53,6 +56,16 @@ def test_page_of_the_list_is_decoded_or_malformed(body: bytes) -> None:
     with no_hang(), suppress(MalformedAnswer):
         for token in decode_page(body).tokens:
             POLICY.evaluate(observed(token), NO_HISTORY, NOW)
+
+
+@tries(100)
+@given(mutated(HEADERS), mutated(HEADERS))
+def test_headers_ask_for_a_pause_of_a_day_at_most_or_for_none(one: bytes, other: bytes) -> None:
+    asks, date = one.decode("latin-1"), other.decode("latin-1")
+    headers = {"Retry-After": asks, "Date": date, "X-RateLimit-Remaining": asks, "X-RateLimit-Reset": asks}
+    seconds, allowance = retry_after_seconds(headers, NOW), allowance_of(headers, NOW)
+    assert seconds is None or 0 <= seconds <= LONGEST_WAIT_SECONDS
+    assert allowance is None or 0 <= allowance.reset_seconds <= LONGEST_WAIT_SECONDS
 
 
 def observed(metadata: TokenMetadata) -> Observation:

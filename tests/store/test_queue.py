@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from auditor.store.connection import Pool
-from auditor.store.queue import enqueue, follow_clock
+from auditor.store.queue import enqueue, follow_clock, retry_failed
 
 HOUR = timedelta(hours=1)
 
@@ -25,3 +25,15 @@ async def test_clock_of_the_database_that_is_stepped_back_keeps_no_job_waiting(d
         assert HOUR - timedelta(minutes=1) < delay <= HOUR
         assert timedelta(0) <= heard < timedelta(minutes=1)
         assert await follow_clock(connection) == 0
+
+
+async def test_job_that_could_not_be_put_back_is_tried_again_after_a_minute(database: Pool) -> None:
+    async with database.acquire() as connection:
+        await enqueue(connection, "deliver:team", [b"1"], dedupe_keys=["key"])
+        await connection.execute("update queue_job set status = 'failed', updated = now() - interval '50 seconds'")
+        await enqueue(connection, "deliver:team", [b"2"], dedupe_keys=["key"])
+        assert await retry_failed(connection) == 0
+        await connection.execute("update queue_job set updated = updated - interval '11 seconds'")
+        assert await retry_failed(connection) == 1
+        rows = await connection.fetch("select status, dedupe_key from queue_job order by id")
+        assert [tuple(row) for row in rows] == [("queued", None), ("queued", "key")]
