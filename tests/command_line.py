@@ -12,16 +12,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
 
 import structlog
+import typer.main
 
 from auditor.cli.main import start
 from auditor.simulator import SimulatedToken, Simulator, SteppedClock, World, serve
 
 T = TypeVar("T")
+
+_command_of = cache(typer.main.get_command)
+"""Made anew for each run, the tree of commands takes longer than most commands."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ def run(*arguments: str, environ: Mapping[str, str], stdin: bytes = b"") -> Ende
     exit_code: object = None
     with ExitStack() as stack:
         stack.enter_context(_logging_put_back())
+        stack.enter_context(patch.object(typer.main, "get_command", _command_of))
         stack.enter_context(patch.dict(os.environ, dict(environ), clear=True))
         stack.enter_context(patch.object(sys, "argv", ["auditor", *arguments]))
         for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):

@@ -2,14 +2,12 @@
 
 import asyncio
 import gc
-import itertools
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 from hypothesis import settings
 
@@ -18,10 +16,10 @@ from auditor.store import embedded
 from auditor.store.connection import Pool
 from auditor.store.database import connected
 from auditor.store.migrate import migrate
+from tests.databases import execute, fresh_database, url_of
 
 settings.register_profile("at any speed", deadline=None)  # no test may fail for the load of the machine
 settings.load_profile("at any speed")
-_numbers = itertools.count()
 gc.disable()  # until all tests are collected: what is made meanwhile stays
 _ROOM = 2_000_000_000
 
@@ -54,11 +52,11 @@ def _fast_place() -> Path | None:
 async def _make_template(address: embedded.Address) -> None:
     # Nothing here has to survive the machine, and a database is made for each test.
     for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-        await _execute(address, f"alter system set {setting} = off")
-    await _execute(address, "select pg_reload_conf()")
-    await _execute(address, "create database migrated")
+        await execute(address, f"alter system set {setting} = off")
+    await execute(address, "select pg_reload_conf()")
+    await execute(address, "create database migrated")
     async with (
-        connected(_url(address, "migrated"), application="tests", connections=1) as pool,
+        connected(url_of(address, "migrated"), application="tests", connections=1) as pool,
         pool.acquire() as connection,
     ):
         await migrate(connection)
@@ -67,10 +65,8 @@ async def _make_template(address: embedded.Address) -> None:
 @pytest.fixture
 async def database_url(server: embedded.Address) -> AsyncIterator[Secret]:
     """The URL of a fresh, migrated database."""
-    name = f"test_{next(_numbers)}"
-    await _execute(server, f"create database {name} template migrated strategy file_copy")
-    yield _url(server, name)
-    await _execute(server, f"drop database {name} with (force)")
+    async with fresh_database(server) as url:
+        yield url
 
 
 @pytest.fixture
@@ -78,15 +74,3 @@ async def database(database_url: Secret) -> AsyncIterator[Pool]:
     """A pool on a fresh, migrated database."""
     async with connected(database_url, application="tests") as pool:
         yield pool
-
-
-def _url(address: embedded.Address, name: str) -> Secret:
-    return Secret(f"postgresql:///{name}?host={address.socket_directory}&user={embedded.DATABASE_USER}")
-
-
-async def _execute(address: embedded.Address, statement: str) -> None:
-    connection = await asyncpg.connect(_url(address, embedded.DATABASE_NAME).reveal())
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

@@ -129,7 +129,7 @@ class _Reader:
 
     def _key(self) -> str:
         token = self._next()
-        return next(iter(tomllib.loads(f"{token}=0")))
+        return token if _PLAIN_KEY.fullmatch(token) else next(iter(tomllib.loads(f"{token}=0")))
 
     def _value(self, path: KeyPath) -> None:
         if self._peek() == "[":

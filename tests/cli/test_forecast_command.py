@@ -9,11 +9,11 @@ from tests.command_line import Site
 DAY = timedelta(days=1)
 
 
-@pytest.fixture
-def swept(site: Site) -> Site:
+@pytest.fixture(scope="module")
+def swept(lasting_site: Site) -> Site:
     """Twelve production tokens of two owners that end on one day, and one that ends later; staging has no cliff."""
     now = datetime.now(UTC)
-    prod = site.worlds["prod"]
+    prod = lasting_site.worlds["prod"]
     end = now.replace(hour=12, minute=0, second=0, microsecond=0) + 100 * DAY
     tokens = [
         prod.create(f"batch-{n}", ["metrics.read"], owner="svc-a" if n < 6 else "svc-b", expiration_date=end)
@@ -21,9 +21,9 @@ def swept(site: Site) -> Site:
     ]
     tokens.append(prod.create("later", ["metrics.read"], owner="svc-a", expiration_date=end + 20 * DAY))
     tokens.append(prod.create("forever", ["metrics.read"], owner="svc-a"))
-    site.store("prod", tokens)
-    assert site.run("sweep", "--all").exit_code == 0
-    return site
+    lasting_site.store("prod", tokens)
+    assert lasting_site.run("sweep", "--all").exit_code == 0
+    return lasting_site
 
 
 def cliff_day() -> date:

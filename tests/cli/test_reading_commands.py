@@ -17,10 +17,10 @@ from auditor.reports.registry import formats
 from tests.command_line import Site, ended, ordinary_environ, run
 
 
-@pytest.fixture
-def swept(site: Site) -> Site:
-    assert site.run("sweep", "--all").exit_code == 0
-    return site
+@pytest.fixture(scope="module")
+def swept(lasting_site: Site) -> Site:
+    assert lasting_site.run("sweep", "--all").exit_code == 0
+    return lasting_site
 
 
 def test_findings_are_listed_worst_first(swept: Site) -> None:
@@ -58,24 +58,25 @@ def test_findings_as_json_have_the_documented_fields(swept: Site) -> None:
     assert {"message", "evidence", "opened_at", "last_seen_at"} <= finding.keys()
 
 
-def test_findings_are_narrowed_and_the_resolved_ones_shown_on_demand(swept: Site) -> None:
-    assert len(swept.run("findings", "--json", "--severity", "high").json()) == 2
-    assert len(swept.run("findings", "--json", "-e", "staging").json()) == 1
-    owners = [finding["owner"] for finding in swept.run("findings", "--json").json()]
-    listed = swept.run("findings", "--json", "--owner", owners[0].upper(), "--owner", "nobody").json()
+def test_findings_are_narrowed_and_the_resolved_ones_shown_on_demand(site: Site) -> None:
+    assert site.run("sweep", "--all").exit_code == 0
+    assert len(site.run("findings", "--json", "--severity", "high").json()) == 2
+    assert len(site.run("findings", "--json", "-e", "staging").json()) == 1
+    owners = [finding["owner"] for finding in site.run("findings", "--json").json()]
+    listed = site.run("findings", "--json", "--owner", owners[0].upper(), "--owner", "nobody").json()
     assert len(listed) == owners.count(owners[0])
-    token = swept.tokens["prod"][1].token
-    swept.in_simulator(
-        lambda: swept.worlds["prod"].change(token.id, expiration_date=swept.tokens["prod"][0].token.expiration_date)
+    token = site.tokens["prod"][1].token
+    site.in_simulator(
+        lambda: site.worlds["prod"].change(token.id, expiration_date=site.tokens["prod"][0].token.expiration_date)
     )
-    assert swept.run("sweep", "prod").exit_code == 0
-    keys = {finding["key"] for finding in swept.run("findings", "--json").json()}
+    assert site.run("sweep", "prod").exit_code == 0
+    keys = {finding["key"] for finding in site.run("findings", "--json").json()}
     assert f"prod/{token.id}/DT-EXP-01" not in keys
     resolved = {
-        finding["key"]: finding["status"] for finding in swept.run("findings", "--json", "--resolved-days", "1").json()
+        finding["key"]: finding["status"] for finding in site.run("findings", "--json", "--resolved-days", "1").json()
     }
     assert resolved[f"prod/{token.id}/DT-EXP-01"] == "resolved"
-    history = swept.run("findings", "show", f"prod/{token.id}/DT-EXP-01", "--json").json()["history"]
+    history = site.run("findings", "show", f"prod/{token.id}/DT-EXP-01", "--json").json()["history"]
     assert [event["transition"] for event in history] == ["opened", "resolved"]
 
 
@@ -182,14 +183,15 @@ def test_report_is_the_same_in_a_file_and_on_standard_output(swept: Site, tmp_pa
             assert [row["environment"] for row in csv.DictReader(io.StringIO(text))][:1] == ["prod"]
 
 
-@pytest.mark.parametrize("name", sorted(formats().keys() - {"html", "json", "csv", "csv-verdicts", "csv-coverage"}))
+TOLD_ELSEWHERE = {"html", "json", "csv", "csv-verdicts", "csv-coverage", "pdf"}
+"""Formats of other tests: those of text above, and PDF, which takes seconds, in those of reports."""
+
+
+@pytest.mark.parametrize("name", sorted(formats().keys() - TOLD_ELSEWHERE))
 def test_report_of_every_format_goes_to_a_file(swept: Site, tmp_path: Path, name: str) -> None:
     output = tmp_path / "made report"
-    more = {
-        "asff": ["--aws-account", "123456789012", "--aws-region", "eu-central-1"],
-        "pdf": ["--framework", "cis"],  # to lay every rule and control out takes long
-    }
-    assert swept.run("report", "--format", name, "--output", str(output), *more.get(name, ())).exit_code == 0
+    more = ["--aws-account", "123456789012", "--aws-region", "eu-central-1"] if name == "asff" else []
+    assert swept.run("report", "--format", name, "--output", str(output), *more).exit_code == 0
     assert output.stat().st_size > 1000
 
 

@@ -521,13 +521,13 @@ def test_every_mistake_of_every_file_is_told_at_once(files: Files) -> None:
 
 
 def mangled(text: str) -> Iterator[str]:
-    """The configuration with one value after another replaced by three of other types, in turn of five."""
+    """The configuration with one value after another replaced by two of other types, in turn of five."""
     wrong = itertools.cycle(("7", '"x"', "[[{}]]", "1979-05-27", "{ x.y = [1] }"))
     lines = text.split("\n")
     for number, line in enumerate(lines):
         key, equals, _value = line.partition(" = ")
         if equals and not line.startswith("#"):
-            for value in itertools.islice(wrong, 3):
+            for value in itertools.islice(wrong, 2):
                 yield "\n".join([*lines[:number], f"{key} = {value}", *lines[number + 1 :]])
 
 
