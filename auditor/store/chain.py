@@ -66,13 +66,15 @@ async def linked(
     No link is made where it wrote none, unless it ``states`` something that is no record. The chain's head is locked
     last of all, and until the transaction ends, so it makes nobody wait for more than that.
     """
+    is_within_another = connection.is_in_transaction()
     async with connection.transaction():
         batch = int(
             await connection.fetchval("select set_config('auditor.batch', nextval('history_batch')::text, true)")
         )
         yield
         await _seal(connection, environment, batch, at, states)
-        await connection.execute("select set_config('auditor.batch', '', true)")
+        if is_within_another:  # the setting lasts until that ends
+            await connection.execute("select set_config('auditor.batch', '', true)")
 
 
 async def _seal(

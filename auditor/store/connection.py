@@ -16,6 +16,7 @@ class Connection(Protocol):
     async def fetch(self, query: str, *args: object) -> Sequence[Row]: ...
     async def fetchrow(self, query: str, *args: object) -> Row | None: ...
     async def fetchval(self, query: str, *args: object) -> Any: ...
+    def is_in_transaction(self) -> bool: ...
     def transaction(self, *, isolation: str = ..., readonly: bool = ...) -> AbstractAsyncContextManager[None]: ...
     def cursor(self, query: str, *args: object, prefetch: int = ...) -> "Cursor": ...
     def add_termination_listener(self, callback: Callable[[object], None]) -> None: ...
@@ -50,8 +51,12 @@ async def fetch_planned_anew(connection: Connection, query: str, *args: object) 
     reads the whole of it once it is large. For all statements of a connection at once the setting would be wrong: the
     checks of foreign keys, one a row, would be planned anew, too.
     """
-    async with connection.transaction():
-        await connection.execute("set local plan_cache_mode = force_custom_plan")
+    force = "set local plan_cache_mode = force_custom_plan"
+    if connection.is_in_transaction():  # a savepoint would be two round trips more
+        await connection.execute(force)
         rows = await connection.fetch(query, *args)
         await connection.execute("set local plan_cache_mode = auto")
-    return rows
+        return rows
+    async with connection.transaction():
+        await connection.execute(force)
+        return await connection.fetch(query, *args)
