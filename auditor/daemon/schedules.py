@@ -24,7 +24,7 @@ _LOOK_BACK: Final = (
     timedelta(days=32),
     timedelta(days=370),
 )
-_LOOK_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 2.0
 """How often the clock is looked at."""
 _STEP_SECONDS: Final = 1.0
 """So far a clock does not go wrong by itself between two looks."""

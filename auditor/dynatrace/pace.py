@@ -66,7 +66,7 @@ def allowance_of(headers: Mapping[str, str], now: datetime) -> Allowance | None:
         return None
     try:
         resets_at = int(headers["X-RateLimit-Reset"]) / 1_000_000
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return Allowance(remaining, 0.0)
     seconds = resets_at - sent_at(headers, now).timestamp()
     return Allowance(remaining, min(max(0.0, seconds), LONGEST_WAIT_SECONDS))

@@ -67,7 +67,8 @@ def small_disk(place: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", place], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}; run as root, with CAP_SYS_ADMIN")
+        said = done.stderr.splitlines()[0]
+        pytest.skip(f"no small disk can be mounted here: {said}; run as root, with CAP_SYS_ADMIN")
     try:
         yield place
     finally:

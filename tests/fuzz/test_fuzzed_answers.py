@@ -60,6 +60,8 @@ def test_page_of_the_list_is_decoded_or_malformed(body: bytes) -> None:
 
 @tries(100)
 @given(mutated(HEADERS), mutated(HEADERS))
+@example(b"9" * 400, b"120")
+@example(HEADERS[2], HEADERS[2] + b" +" + b"9" * 20)
 def test_headers_ask_for_a_pause_of_a_day_at_most_or_for_none(one: bytes, other: bytes) -> None:
     asks, date = one.decode("latin-1"), other.decode("latin-1")
     headers = {"Retry-After": asks, "Date": date, "X-RateLimit-Remaining": asks, "X-RateLimit-Reset": asks}
