@@ -223,7 +223,7 @@ async def damp(
         often as (
             select f.id, count(*) as times from m
             join finding f on f.id = m.id and f.reopenings >= $4
-            join finding_event e on e.finding_id = f.id and e.transition = 'reopened' and e.at > $2
+            join finding_event e on e.finding_id = f.id and e.transition = 'reopened' and e.at > $2 and e.at <= $5
             where f.id = any ($3::bigint[]) and not exists (select from flapping p where p.finding_id = f.id)
             group by f.id having count(*) >= $4
         ),

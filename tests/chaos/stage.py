@@ -44,6 +44,7 @@ def step(*_):
     import time_machine
     step.clock = step.clock or time_machine.travel(time.time(), tick=True).start()
     step.clock.shift(float(pathlib.Path(__file__).with_name("step").read_text()))
+    print(json.dumps({"event": "stepped"}), file=sys.stderr, flush=True)
 
 step.clock = None
 signal.signal(signal.SIGUSR1, step)
@@ -261,10 +262,11 @@ class Stage:
 
     async def step_clock(self, service: Running, by: timedelta) -> None:
         """Step the clock that a service has, and nobody else; wait until it has noticed."""
-        noticed = len(service.said("clock_stepped"))
+        begun = len(service.events)
         (self.site.directory / "step").write_text(str(by.total_seconds()))
         service.signal(signal.SIGUSR1)
-        await service.until("clock_stepped", noticed + 1)
+        said = {"stepped", "clock_stepped"}
+        await until(lambda: said <= {event["event"] for event in service.events[begun:]}, service)
 
     async def _look(self, service: Running) -> None:
         """Note which secrets anybody sees who asks for the metrics or lists the machine's processes now."""
