@@ -58,8 +58,21 @@ class Looked(msgspec.Struct, frozen=True, gc=False):
     """From the start of the first attempt to the end of the last."""
 
 
+class Judged(msgspec.Struct, frozen=True):
+    """A batch with what becomes of its tokens' findings, to be written."""
+
+    looked: Sequence[Looked]
+    recorded: Sequence[Recorded]
+    """In the order of ``looked``, as is what follows."""
+    changes: Sequence[Sequence[Change]]
+    undecided: Sequence[Mapping[str, str]]
+    """Of each token that rules could not tell of, which rules and why."""
+    now: datetime
+    """By which it was judged, and which what happened is dated with."""
+
+
 class Recorder:
-    """Records the batches of one sweep, one transaction each."""
+    """Records the batches of one sweep, one transaction each. A batch may be judged while the one before is written."""
 
     def __init__(self, subject: Subject, environment: int, sweep: int, teller: Teller) -> None:
         self._subject = subject
@@ -70,6 +83,8 @@ class Recorder:
         self._deadlines = Deadlines(subject.policy, subject.name)
         self._reasons: Counter[str] = Counter()
         self._outcomes: Counter[Outcome] = Counter()
+        self._judged_outcomes: Counter[Outcome] = Counter()
+        """Those of batches that are not written yet among them."""
         self._is_known_here = True
         """Whether the environment seems to be the one that the tokens are of."""
         self._undecided: Counter[str] = Counter()
@@ -82,9 +97,10 @@ class Recorder:
         """Count on from what an earlier process recorded of this sweep; call it before the first batch."""
         self._reasons = Counter(account.reasons)
         self._outcomes = Counter({Outcome.FOUND: account.found, Outcome.MISSING: account.missing})
+        self._judged_outcomes = Counter(self._outcomes)
 
-    async def record(self, connection: Connection, batch: Sequence[Looked]) -> Counter[Outcome]:
-        """Write a batch in one transaction, then log its transitions; return how its lookups ended."""
+    async def judge(self, connection: Connection, batch: Sequence[Looked]) -> Judged:
+        """Say what becomes of a batch's findings; writes nothing."""
         now = self._subject.clock()
         recorded = [self._recorded(looked) for looked in batch]
         known = await findings.known(
@@ -93,21 +109,31 @@ class Recorder:
             except_rules=self._subject.policy.comparing,
         )
         past = await histories(connection, recorded, now, self._lookback)
+        self._judged_outcomes.update(looked.lookup.outcome for looked in batch)
+        found, missing = self._judged_outcomes[Outcome.FOUND], self._judged_outcomes[Outcome.MISSING]
+        self._is_known_here = found > 0 or missing < NONE_FOUND_AMONG
+        undecided: list[Mapping[str, str]] = []
+        decided = [
+            self._changes(entry, history, known.get(entry.known.id, ()) if entry.known else (), now, undecided)
+            for entry, history in zip(recorded, past, strict=True)
+        ]
+        return Judged(batch, recorded, decided, undecided, now)
+
+    async def write(self, connection: Connection, judged: Judged) -> Counter[Outcome]:
+        """Write a batch in one transaction, then log its transitions; return how its lookups ended."""
+        batch, now = judged.looked, judged.now
         outcomes = Counter(looked.lookup.outcome for looked in batch)
         reasons = self._reasons + Counter(
             looked.lookup.reason
             for looked in batch
             if looked.lookup.metadata is None and not looked.lookup.outcome.is_evidence
         )
-        so_far = self._outcomes + outcomes
-        self._is_known_here = so_far[Outcome.FOUND] > 0 or so_far[Outcome.MISSING] < NONE_FOUND_AMONG
-        undecided: list[Mapping[str, str]] = []
         async with linked(connection, self._environment, now):
-            identities = await tokens.record(connection, self._sweep, self._environment, recorded)
+            identities = await tokens.record(connection, self._sweep, self._environment, judged.recorded)
             happened = [
                 (number, _about(label, entry), change)
-                for (number, label), entry, history in zip(identities, recorded, past, strict=True)
-                for change in self._changes(entry, history, known.get(number, ()), now, undecided)
+                for (number, label), entry, decided in zip(identities, judged.recorded, judged.changes, strict=True)
+                for change in decided
             ]
             told = [(about, change) for _number, about, change in happened]
             await findings.apply(
@@ -121,8 +147,8 @@ class Recorder:
             await sweeps.count(connection, self._sweep, outcomes, reasons, now)
         # Only what was committed is counted and told.
         self._reasons = reasons
-        self._outcomes = so_far
-        for unassessed in undecided:
+        self._outcomes += outcomes
+        for unassessed in judged.undecided:
             self._undecided.update(unassessed.keys())
             self._undecided_because = {**unassessed, **self._undecided_because}
         self._count_unknown_scopes(batch)

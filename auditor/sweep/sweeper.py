@@ -1,7 +1,7 @@
 """Runs one sweep: enrols what the sources yield, looks it up concurrently, and has each batch recorded.
 
-Three stages run side by side, joined by short queues so that none runs far ahead: reading and enrolling, looking up,
-recording. At most a few batches of tokens are in memory, however many the sources hold.
+Four stages run side by side, joined by short queues so that none runs far ahead: reading and enrolling, looking up,
+judging, recording. At most a few batches of tokens are in memory, however many the sources hold.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from auditor.store.ownership import guard
 from auditor.store.sweeps import RESUMABLE
 from auditor.sweep import closing, fleet, introducing, waiving
 from auditor.sweep.enrolling import Enroller, Waiting
-from auditor.sweep.recorder import Looked, Recorder
+from auditor.sweep.recorder import Judged, Looked, Recorder
 from auditor.sweep.side_by_side import SideBySide
 from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
 from auditor.sweep.telling import Teller
 
 BATCH: Final = 1000
 """Tokens whose lookups have ended and are not recorded yet, at most: what a crash can lose. Half of them are recorded
-in one transaction while the other half is gathered."""
+in one transaction while the other half is gathered and, where that takes longer, judged."""
 
 _UNREACHABLE_RUNNING: Final = 50
 """After so many lookups running that found nobody there, the environment is taken to be away."""
@@ -125,8 +125,11 @@ class _Sweep:
         """Of workers that the environment's limit leaves without a place."""
         self._given_up: set[asyncio.Task[None]] = set()
         """Of these, the ones whose lookup was cancelled and not the task."""
-        self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue()
         self._gathered: list[Looked] = []
+        self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue()
+        self._judged: asyncio.Queue[Judged | None] = asyncio.Queue()
+        self._halves = asyncio.Semaphore(1)
+        """Of a batch that may be handed over before one of them is recorded, while another is gathered."""
         self._has_room = asyncio.Event()
         self._has_room.set()
 
@@ -167,6 +170,7 @@ class _Sweep:
                 watch = stages.create_task(self._watch())
                 stages.create_task(self._enroller.run(budget))
                 stages.create_task(self._look_up_all())
+                stages.create_task(self._judge(recorder))
                 loss = stages.create_task(guard(self._owner, subject.name))
                 await self._record(recorder)
                 watch.cancel()
@@ -439,14 +443,14 @@ class _Sweep:
                 place.set_result(None)
 
     async def _hand_over(self) -> None:
-        """Give what was gathered to the recorder. While this waits every worker does: each would else fill a batch.
+        """Give what was gathered to be judged. While this waits every worker does: each would else fill a batch.
 
         Apart from the workers' loop, whose variables would keep each worker's last batch in memory.
         """
         full, self._gathered = self._gathered, []
-        self._has_room.clear()
-        await self._looked.join()  # until the half before it is recorded
         self._looked.put_nowait(full)
+        self._has_room.clear()
+        await self._halves.acquire()  # once the half before it is recorded
         self._has_room.set()
 
     async def _ask(self, secret: Secret, task: "asyncio.Task[None]") -> Lookup | None:
@@ -495,11 +499,18 @@ class _Sweep:
     def _unattempted(self, reason: str) -> Lookup:
         return Lookup(Outcome.UNREACHABLE, self._subject.clock(), None, f"not attempted: {reason}", None, 0)
 
-    async def _record(self, recorder: Recorder) -> None:
+    async def _judge(self, recorder: Recorder) -> None:
         while (batch := await self._looked.get()) is not None:
             async with self._pool.acquire() as connection:
-                outcomes = await recorder.record(connection, batch)
-            self._looked.task_done()
+                judged = await recorder.judge(connection, batch)
+            self._judged.put_nowait(judged)
+        self._judged.put_nowait(None)
+
+    async def _record(self, recorder: Recorder) -> None:
+        while (judged := await self._judged.get()) is not None:
+            async with self._pool.acquire() as connection:
+                outcomes = await recorder.write(connection, judged)
+            self._halves.release()
             self._telemetry.looked_up(
-                self._subject.name, outcomes, [looked.seconds for looked in batch if looked.lookup.attempts]
+                self._subject.name, outcomes, [looked.seconds for looked in judged.looked if looked.lookup.attempts]
             )
