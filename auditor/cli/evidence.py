@@ -85,6 +85,8 @@ def _tell(what: str, verified: Verified, *, is_package: bool) -> None:
     for problem in verified.problems:
         console().print(text(visible(problem)))
     counted = f"{verified.links} links, {verified.records} records"
+    if verified.uses_removed:
+        counted += f"; {verified.uses_removed} uses were removed since, as the chain says"
     if verified.problems:
         console().print(text(f"{what} is altered or not complete ({counted})."))
         return

@@ -13,7 +13,7 @@ import typer
 
 from auditor import __version__
 from auditor.cli import exits
-from auditor.cli.commands import alerts, evidence, findings, hooks, policy, reports, tokens, waivers
+from auditor.cli.commands import alerts, database, evidence, findings, hooks, policy, reports, tokens, waivers
 from auditor.cli.commands.invocation import (
     Environments,
     Given,
@@ -35,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (tokens, alerts, findings, waivers, policy, evidence, hooks, reports):
+for group in (tokens, alerts, findings, waivers, policy, evidence, hooks, reports, database):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

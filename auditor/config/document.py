@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from yarl import URL
 
 from auditor.alerts.wording import Templates
+from auditor.config.retention import RetentionSettings
 from auditor.config.scheduled_reports import ReportSettings
 from auditor.config.timing import Timing
 from auditor.credentials.reference import SecretReference
@@ -151,8 +152,6 @@ class AlertSettings(Table):
     once in each such span, until it has settled."""
     owners_file: str | None = Field(default=None, min_length=1)
     """A CSV file ``owner,addresses`` with more of ``[owners]``, for many; several addresses with spaces between."""
-    keep: Duration = "90d"
-    """How long alerts and the attempts to deliver them are kept, once they are delivered or dead."""
 
 
 class WebSettings(Table):
@@ -222,6 +221,8 @@ class AuditorDocument(Table):
     """Owners of tokens, or globs over them, with the addresses that word of their tokens goes to. A name goes before
     globs, and these in their order, so that ``"*"`` at the end is for everybody else. ``"{owner}"`` stands for an owner
     that is an address itself."""
+    retention: RetentionSettings = RetentionSettings()
+    """How long what may go is kept."""
     web: WebSettings = WebSettings()
     """Health, readiness and metrics of ``auditor run``."""
     evidence: EvidenceSettings = EvidenceSettings()

@@ -16,6 +16,7 @@ from auditor.config.owners import read_owners
 from auditor.config.policies import Policies, read_policies
 from auditor.config.problems import Document, near, problems_of
 from auditor.config.reading import read_document
+from auditor.config.retention import retention_problems
 from auditor.config.routing import routing_problems
 from auditor.config.scheduled_reports import report_problems
 from auditor.config.templates import read_wordings
@@ -82,6 +83,11 @@ def load(path: Path) -> Config:
         problems.extend(report_problems(file, document.reports, hooks, _tables(file, "hooks")))
     policies = read_policies(file, _tables(file, "environments"), problems)
     waivers = read_waivers(file, policies, problems) if policies is not None else ()
+    if (
+        document is not None and policies is not None and not problems
+    ):  # only sound policies say how far rules look back
+        documents = {name: stack.document for name, stack in policies.by_environment.items()}
+        problems.extend(retention_problems(file, document.retention, documents))
     wordings = read_wordings(file, {name: settings for name, (_kind, settings) in hooks.items()}, problems)
     if problems or document is None or policies is None:
         raise ConfigError(*problems)

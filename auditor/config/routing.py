@@ -23,7 +23,6 @@ def routing_of(document: AuditorDocument, hooks: Hooks, owners: Mapping[str, tup
         [_destination(name, kind, settings) for name, (kind, settings) in hooks.items()],
         Owners(owners),
         flapping_within=parse_duration(document.alerts.flapping_within),
-        keep=parse_duration(document.alerts.keep),
     )
 
 

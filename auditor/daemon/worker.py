@@ -31,7 +31,9 @@ from auditor.store import outbox, sweeps
 from auditor.store.connection import Pool
 from auditor.store.database import translated, until_lost
 from auditor.store.queue import CHANNEL, enqueue, follow_clock, queue_of, release, retry_failed
+from auditor.store.retention import agreed
 from auditor.sweep.due import Due
+from auditor.sweep.pruning import prune
 from auditor.sweep.side_by_side import SideBySide
 from auditor.sweep.sweeper import sweep
 from auditor.web.metrics import Metrics
@@ -43,6 +45,8 @@ _LOOK_SECONDS: Final = 5.0
 """How often it is asked for digests that close."""
 _LOOKS_A_THOROUGH: Final = 12
 """Every so many looks findings are looked at, too."""
+_PRUNE_SECONDS: Final = 3600.0
+"""How often it is looked for what is older than it is kept."""
 _PATIENCE_SECONDS: Final = 5.0
 """How long deliveries under way may take to end once the worker stops."""
 
@@ -167,6 +171,7 @@ class Worker:
                     beside = [tasks.create_task(self._guard())]
                     if self._role.is_scheduler:
                         beside.append(tasks.create_task(self._make_due()))
+                        beside.append(tasks.create_task(self._prune()))
                     if self._role.is_worker:
                         beside.append(tasks.create_task(self._refresh()))
                         sweeps = tasks.create_task(self._run_sweeps())
@@ -209,6 +214,14 @@ class Worker:
                 assert self._parts is not None
                 await self._parts.due.make(self._clock(), is_thorough=look % _LOOKS_A_THOROUGH == 0)
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _prune(self) -> None:
+        """Remove what is older than it is kept, again and again; of all replicas one does so at a time."""
+        while True:
+            async with self._in_use() as assembly:
+                kept = assembly.config.document.retention.spans
+            await prune(self.pool, kept, await agreed(self.pool, self._clock()), telemetry=self._metrics)
+            await asyncio.sleep(_PRUNE_SECONDS)
 
     async def _guard(self) -> None:
         """Stop as soon as the database goes away, which the queue would notice only when it next asks for jobs."""

@@ -60,7 +60,7 @@ async def snapshot(
     last_day = instant.astimezone(UTC).date()
     first_day = last_day - timedelta(days=figures.DAYS_SHOWN - 1) if period is None else period.first_day
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        exact_since = await past.exact_since(connection)
+        exact_since = await past.exact_since(connection, environments)
         if as_of is not None:
             await past.look_back(connection, as_of)
         states = [

@@ -1,5 +1,6 @@
 """The past: lets a transaction read how everything stood at an earlier instant."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from auditor.store.connection import Connection
@@ -20,12 +21,20 @@ async def look_back(connection: Connection, instant: datetime) -> None:
     )
 
 
-async def exact_since(connection: Connection) -> datetime:
-    """Return from when on history holds all that a report says.
+async def exact_since(connection: Connection, environments: Sequence[str] = ()) -> datetime:
+    """Return from when on history holds all that a report of some environments says, by name; empty for all.
 
-    Earlier, the words of a finding are those of its last transition, and places and tags of a token those it had then.
+    Earlier, the words of a finding are those of its last transition, places and tags of a token those it had then, and
+    uses may have been removed, so that some tokens seem to have been used last before they were.
     """
     since: datetime = await connection.fetchval(
-        r"select applied_at from schema_migration where name like '____\_as\_of.sql'"
+        r"""
+        select greatest(applied_at, (
+            select max(h.uses_since) from chain_head h join environment e on e.id = h.environment_id
+            where cardinality($1::text[]) = 0 or e.name = any ($1)
+        ))
+        from schema_migration where name like '____\_as\_of.sql'
+        """,
+        list(environments),
     )
     return since

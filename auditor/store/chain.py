@@ -21,6 +21,7 @@ NOTHING_BEFORE: Final = "0" * 64
 _ROUGHLY: Final = f"%dt0{'_' * 3}.{'_' * 24}.{'_' * 64}%"
 """Matches, among others, whatever ``TOKEN_FORMAT`` does; in PostgreSQL it costs a tenth of a regular expression."""
 
+_USE: Final = 4
 _RECORDS: Final = f"""
 select batch, kind, first_key, second_key,
     -- to look is much cheaper than to replace, and to look for the dots of one first than for the whole of one
@@ -47,7 +48,7 @@ from (
         'previous_at', c.previous_at, 'sweep', c.sweep_id, 'outcome', c.outcome, 'misses', c.misses, 'state', c.state)
     from token_change c left join token t on t.id = c.token_id where c.batch > 0
     union all
-    select u.batch, 4, u.token_id, u.observed_at, json_build_object(
+    select u.batch, {_USE}, u.token_id, u.observed_at, json_build_object(
         'record', 'token_use', 'token', u.token_id, 'observed_at', u.observed_at, 'used_at', u.used_at,
         'ip_address', u.ip_address)
     from token_use u where u.batch > 0
@@ -55,6 +56,10 @@ from (
 """
 """Every record that a link may cover, as a line of JSON, without the secret part of what has the shape of a token."""
 _ORDER: Final = "kind, first_key, second_key"
+_DIGEST: Final = (
+    f"encode(sha256(convert_to(coalesce(string_agg(line || E'\\n', '' order by {_ORDER}) filter (where {{}}), ''), "
+    "'UTF8')), 'hex')"
+)
 
 
 @asynccontextmanager
@@ -63,8 +68,9 @@ async def linked(
 ) -> AsyncIterator[None]:
     """Open a transaction whose records, written in the block, become one link of an environment's chain.
 
-    No link is made where it wrote none, unless it ``states`` something that is no record. The chain's head is locked
-    last of all, and until the transaction ends, so it makes nobody wait for more than that.
+    No link is made where it wrote none, unless it ``states`` something that is no record, which is read when the block
+    ends. The chain's head is locked last of all, and until the transaction ends, so it makes nobody wait for more than
+    that.
     """
     is_within_another = connection.is_in_transaction()
     async with connection.transaction():
@@ -82,21 +88,21 @@ async def _seal(
 ) -> None:
     written = await connection.fetchrow(
         f"""
-        select count(*) as records,
-            encode(sha256(convert_to(coalesce(string_agg(line || E'\\n', '' order by {_ORDER}), ''), 'UTF8')), 'hex')
-                as digest
-        from ({_RECORDS}) record where batch = $1
+        select count(*) filter (where not is_use) as records, {_DIGEST.format("not is_use")} as digest,
+            count(*) filter (where is_use) as uses, {_DIGEST.format("is_use")} as uses_digest
+        from (select *, kind = {_USE} as is_use from ({_RECORDS}) record where batch = $1) record
         """,
         batch,
     )
     assert written is not None
-    if not written["records"] and states is None:
+    count = written["records"] + written["uses"]
+    if not count and states is None:
         return
     name, number, previous = await _head_to_follow(connection, environment, at)
     await _add(
         connection,
         environment,
-        batch if written["records"] else None,
+        batch if count else None,
         at,
         Header(
             environment=name,
@@ -105,6 +111,8 @@ async def _seal(
             at=at,
             records=written["records"],
             digest=written["digest"],
+            uses=written["uses"],
+            uses_digest=written["uses_digest"] if written["uses"] else None,
             states=states,
         ),
     )
@@ -120,9 +128,13 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     """The hash of the link before, hex; ``NOTHING_BEFORE`` of the first."""
     at: datetime
     records: int
-    """How many records it covers."""
+    """How many records it covers, less the uses that have a digest of their own."""
     digest: str
     """SHA-256 of their lines, each with its line feed, hex."""
+    uses: int = 0
+    """How many uses it covers beside, which may be removed one day, as a later link then states."""
+    uses_digest: str | None = None
+    """SHA-256 of the lines of the uses, where there are any."""
     states: Mapping[str, object] | None = None
     """What it says beside."""
 
@@ -224,6 +236,15 @@ async def heads(connection: Connection, environments: Sequence[str] = ()) -> Seq
             list(environments),
         )
     ]
+
+
+async def uses_removed_through(connection: Connection, environment: str) -> int:
+    """Return the number of the last link that may have lost its uses, as those before it; -1 where none has."""
+    through: int = await connection.fetchval(
+        "select h.uses_through from chain_head h join environment e on e.id = h.environment_id where e.name = $1",
+        environment,
+    )
+    return through
 
 
 class Link(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What is due between sweeps, and at their end: reminders, escalations, digests, dead letters, and tidying up.
+"""What is due between sweeps, and at their end: reminders, escalations, digests and dead letters.
 
 Rows of the database say what is due, and one process at a time makes it, in transactions that leave nothing half done:
 it does not matter how many replicas look, and how often.
@@ -14,7 +14,7 @@ from auditor.model.finding import Alert, Severity
 from auditor.policy.routing.route import Matter, Topic
 from auditor.policy.routing.routing import Routing
 from auditor.policy.wording import counted
-from auditor.store import dead_letters, digests, outbox, retention
+from auditor.store import dead_letters, digests, outbox
 from auditor.store.connection import Connection, Pool
 from auditor.store.dead_letters import Dead
 from auditor.store.outgoing import Outgoing
@@ -24,7 +24,6 @@ AUDITOR: Final = "auditor"
 """In place of an environment in alerts about auditor itself."""
 _NOTICE_EVERY: Final = timedelta(days=1)
 """Of alerts that are dead for one hook, others hear at most so often."""
-_TIDY_EVERY: Final = timedelta(hours=1)
 _ARE: Final = {True: "is", False: "are"}
 
 log = structlog.get_logger(__name__)
@@ -37,7 +36,6 @@ class Due:
         self._pool = pool
         self._routing = routing
         self._watched = watched
-        self._tidied_at: datetime | None = None
 
     async def make(self, now: datetime, *, is_thorough: bool = True) -> int:
         """Put what is due into the outbox and let held alerts go; return how many messages that makes.
@@ -51,10 +49,7 @@ class Due:
             if is_thorough and self._routing.destinations:
                 for watched in self._watched:
                     await Reminder(connection, self._routing, watched, now).run()
-            made = await self._tell_of_dead(connection, now) + await self._release(connection, now)
-            if is_thorough:
-                await self._tidy(connection, now)
-            return made
+            return await self._tell_of_dead(connection, now) + await self._release(connection, now)
 
     async def _release(self, connection: Connection, now: datetime) -> int:
         """Let go what was held until now, in digests where hooks take them."""
@@ -83,15 +78,6 @@ class Due:
                 outgoing.put(alert, matter, [hook for hook in self._routing.hooks(matter) if hook != dead.hook])
             await outgoing.write(connection)
         return len(found)
-
-    async def _tidy(self, connection: Connection, now: datetime) -> None:
-        """Forget what is delivered or dead for long enough, now and then."""
-        if self._tidied_at is not None and now - self._tidied_at < _TIDY_EVERY:
-            return
-        forgotten = await retention.forget(connection, now - self._routing.keep)
-        self._tidied_at = now
-        if forgotten:
-            log.info("alerts_forgotten", alerts=forgotten, kept_days=self._routing.keep.days)
 
 
 def _dead_alert(dead: Dead, now: datetime) -> Alert:

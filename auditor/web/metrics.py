@@ -61,6 +61,13 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._removed = Counter(
+            "auditor_rows_removed",
+            "Rows removed since they were older than [retention] keeps them, by kind",
+            ("kind",),
+            registry=self._registry,
+        )
+
     def watch(self, limits: Mapping[str, Limited]) -> None:
         """Show these environments' limits as they are whenever somebody asks."""
         self._limits = limits
@@ -84,6 +91,10 @@ class Metrics:
     def reported(self, report: str, result: str) -> None:
         """Note how one attempt to make a report ended."""
         self._reports.labels(report, result).inc()
+
+    def removed(self, kind: str, rows: int) -> None:
+        """Note that rows of a kind were removed, as older than they are kept."""
+        self._removed.labels(kind).inc(rows)
 
     def render(
         self,

@@ -137,7 +137,7 @@ def test_empty_file_is_told_what_it_needs(files: Files, text: str) -> None:
 CASES: list[tuple[str, str, str]] = [
     # what to replace in the good configuration, or "" to add; what with; what is told
     ("", "[databse]\n", "databse: unknown key; did you mean \"database\"?"),
-    ("", "[quite_other]\n", "quite_other: unknown key; known here: alerts, database, encryption, environments, evidence, hooks, log, owners, policy, reports, schedules, sources, sweeps, templates, web"),
+    ("", "[quite_other]\n", "quite_other: unknown key; known here: alerts, database, encryption, environments, evidence, hooks, log, owners, policy, reports, retention, schedules, sources, sweeps, templates, web"),
     ("", "[database]\nconections = 6\n", 'database.conections: unknown key; did you mean "connections"?'),
     ("url =", "URL = 1\nurl =", 'environments.prod.URL: unknown key; did you mean "url"?'),
     ("{ env =", "{ ENV =", 'environments.prod.token.ENV: unknown key; did you mean "env"?'),

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from auditor.model.finding import Alert, Severity
 from auditor.model.message import Message
+from auditor.model.retention import Retention
 from auditor.policy.routing.owners import Owners
 from auditor.policy.routing.route import Matter, Topic
 from auditor.policy.routing.routing import Destination, Routing
@@ -19,6 +20,7 @@ from auditor.store.digests import SHOWN, arranged
 from auditor.store.outbox import DeliveryState, Job
 from auditor.store.outgoing import Outgoing
 from auditor.sweep.due import Due
+from auditor.sweep.pruning import prune
 from tests.store.history import HOUR, NOW
 
 HOURLY = Windows(DigestSettings(rest="1h"))
@@ -149,13 +151,13 @@ async def test_what_is_delivered_is_forgotten_in_the_end_and_what_is_pending_is_
     way = routing()
     await hold(database, way, [alert(Severity.HIGH), alert(Severity.LOW)])
     await Due(database, way, ()).make(NOW + HOUR)
-    later = NOW + timedelta(days=91)
-    await Due(database, way, ()).make(later)
+    kept, later = Retention(uses=None, alerts=timedelta(days=90), queue_log=None), NOW + timedelta(days=91)
+    await prune(database, kept, later)
     async with database.acquire() as connection:
         assert await connection.fetchval("select count(*) from alert") == 3
         (digest,) = await messages(connection)
         await outbox.note(connection, "team", digest.id, state=DeliveryState.DELIVERED, answer="ok", now=NOW)
-        await Due(database, way, ()).make(later)
+        await prune(database, kept, later)
         for table in ("alert", "delivery", "delivery_attempt"):
             assert await connection.fetchval(f"select count(*) from {table}") == 0, table
 

@@ -45,13 +45,10 @@ class Routing:
         owners: Owners = _NO_OWNERS,
         *,
         flapping_within: timedelta = timedelta(days=1),
-        keep: timedelta = timedelta(days=90),
     ) -> None:
         self.destinations: Mapping[str, Destination] = {one.hook: one for one in destinations}
         self.flapping_within = flapping_within
         """A finding that is back three times within so long is flapping."""
-        self.keep = keep
-        """How long what was delivered, or is dead, is kept."""
         self._owners = owners
         tests = {
             one.hook: ([route.compile() for route in one.only], [route.compile() for route in one.exempt])
@@ -104,7 +101,7 @@ class Routing:
         )
 
     def _of(self, destinations: Sequence[Destination]) -> "Routing":
-        return Routing(destinations, self._owners, flapping_within=self.flapping_within, keep=self.keep)
+        return Routing(destinations, self._owners, flapping_within=self.flapping_within)
 
     def is_wanted(self, hook: str, matter: Matter) -> bool:
         """Whether an alert may go to a hook at all."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -12,10 +13,35 @@ _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _header: Final = msgspec.json.Decoder(Header).decode
 
 
+class Removal(msgspec.Struct, frozen=True):
+    """What a link states of the uses of earlier links that were removed."""
+
+    through: int
+    """The last link that lost its uses; those before it had lost them, too."""
+    before: datetime
+    """From then on every use is kept."""
+    removed: int
+    carried: int
+    """How many were the last ones of their tokens, and became records of this link."""
+
+
 class Follower:
     """One chain on its way from a known link on. Each link is opened, given its records' lines, and closed."""
 
-    def __init__(self, environment: str, *, number: int = -1, hash_before: str = NOTHING_BEFORE) -> None:
+    def __init__(
+        self,
+        environment: str,
+        *,
+        number: int = -1,
+        hash_before: str = NOTHING_BEFORE,
+        uses_removed_through: int = -1,
+        is_removal_vouched: bool = False,
+    ) -> None:
+        """Stand before the link after ``number``.
+
+        ``uses_removed_through`` is the last link that has no uses of its own any more, nor have those before it. A
+        later link must say so, unless whoever made the package vouches for it.
+        """
         self.environment = environment
         self.number = number
         """Of the last link that was opened; before any, of the one before the first."""
@@ -26,12 +52,20 @@ class Follower:
         """What is wrong with the first link that is broken; None while none is."""
         self.policies: set[str] = set()
         """Digests of the policies that the sweeps on record applied."""
+        self.uses_removed = 0
+        """How many uses links say were removed, as older than they are kept."""
+        self._uses_removed_through = uses_removed_through
+        self._vouched_through = uses_removed_through if is_removal_vouched else -1
+        self._useless: tuple[int, int] | None = None
+        """The first and the last link without its uses that nothing has accounted for yet."""
         self._header: Header | None = None
         self._digest = hashlib.sha256()
+        self._uses_digest = hashlib.sha256()
+        self._uses = 0
         self.lines = 0
 
     def open(self, link: Link) -> int:
-        """Go on to the next link, which must follow on the last one; return how many records it says it covers."""
+        """Go on to the next link, which must follow on the last one; return how many records it must have."""
         self.close()
         try:
             header = _header(link.header)
@@ -40,6 +74,8 @@ class Follower:
             return 0
         self._header = header
         self._digest = hashlib.sha256()
+        self._uses_digest = hashlib.sha256()
+        self._uses = 0
         self.lines = 0
         if header.environment != self.environment:
             self._is_broken(self.number + 1, f'its header is of environment "{header.environment}"')
@@ -51,13 +87,16 @@ class Follower:
             self._is_broken(header.number, "its hash is not that of its header, which was altered")
         self.number, self.hash = header.number, link.hash
         self.links += 1
-        return header.records
+        return header.records + (header.uses if header.number > self._uses_removed_through else 0)
 
     def add(self, line: bytes) -> None:
         """Take the line of the next record of the link, without its line feed."""
-        self._digest.update(line)
-        self._digest.update(b"\n")
+        is_apart = self._header is not None and self._header.uses and line.startswith(b'{"record" : "token_use"')
+        digest = self._uses_digest if is_apart else self._digest
+        digest.update(line)
+        digest.update(b"\n")
         self.lines += 1
+        self._uses += bool(is_apart)
         if line.startswith(b'{"record" : "sweep"'):
             try:
                 policy = msgspec.json.decode(line).get("policy")
@@ -72,10 +111,30 @@ class Follower:
         if header is None:
             return
         self.records += self.lines
-        if self.lines != header.records:
-            self._is_broken(header.number, f"it covers {header.records} records, and {self.lines} are there")
-        elif self._digest.hexdigest() != header.digest:
+        expected = header.records + header.uses
+        if header.uses and self.lines == header.records and not self._uses:
+            expected = header.records
+            if header.number > self._vouched_through:
+                self._useless = (self._useless[0] if self._useless else header.number, header.number)
+        if self.lines != expected:
+            self._is_broken(header.number, f"it covers {expected} records, and {self.lines} are there")
+        elif self._digest.hexdigest() != header.digest or (
+            self._uses and self._uses_digest.hexdigest() != header.uses_digest
+        ):
             self._is_broken(header.number, f"its records are not those of {header.at:%Y-%m-%d %H:%M:%S} UTC")
+        if header.states and "uses_removed" in header.states:
+            self._account_for(header.states["uses_removed"])
+
+    def _account_for(self, stated: object) -> None:
+        """Take in what a link states of uses that were removed."""
+        try:
+            removal = msgspec.convert(stated, Removal)
+        except msgspec.ValidationError:
+            return  # what is missing then is told as missing
+        self.uses_removed += removal.removed
+        if self._useless is not None:
+            first, last = self._useless
+            self._useless = None if removal.through >= last else (max(first, removal.through + 1), last)
 
     def end(self, number: int, head: str) -> None:
         """Close the last link, which must be the chain's head."""
@@ -84,6 +143,8 @@ class Follower:
             self._is_broken(self.number + 1, f"it is not there: the chain goes on to link {number}")
         elif self.number > number or self.hash != head:
             self._is_broken(self.number, f"it is not the end of the chain, which is link {number} of hash {head}")
+        if self._useless is not None:
+            self._is_broken(self._useless[0], "its uses are not there, and no later link says that they were removed")
 
     def _is_broken(self, number: int, what: str) -> None:
         if self.problem is None:

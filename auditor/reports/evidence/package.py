@@ -47,6 +47,8 @@ class PackedChain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     head: str
     """The hash of ``last``."""
     records: int
+    uses_removed_through: int = -1
+    """The last link whose uses had been removed, as those of the links before it, when the package was made."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -187,6 +189,7 @@ async def _pack(
             previous=first.previous or NOTHING_BEFORE,
             head=last.hash,
             records=seen.lines,
+            uses_removed_through=await chain.uses_removed_through(connection, environment),
         ),
         seen.policies,
     )

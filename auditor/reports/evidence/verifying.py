@@ -35,6 +35,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """What is broken: of each chain, signature and file the first thing. Empty: nothing is."""
     links: int = 0
     records: int = 0
+    uses_removed: int = 0
+    """How many uses are not there any more, as the chain says: they were older than uses are kept."""
     heads: Sequence[chain.Head] = ()
     signer: str | None = None
     """The fingerprint of the key whose signature is good; None: not signed, or not by it."""
@@ -69,12 +71,13 @@ def _verified(archive: zipfile.ZipFile, key: str | None) -> Verified:
     if isinstance(signature, str):
         problems.append(signature)
     problems.extend(_check_files(archive, manifest))
-    links = records = 0
+    links = records = uses_removed = 0
     policies: set[str] = set()
     for packed in manifest.chains:
         follower = _follow(archive, packed, is_whole=manifest.first_day is None)
         links += follower.links
         records += follower.records
+        uses_removed += follower.uses_removed
         policies |= follower.policies
         if follower.problem:
             problems.append(follower.problem)
@@ -92,6 +95,7 @@ def _verified(archive: zipfile.ZipFile, key: str | None) -> Verified:
         problems=problems,
         links=links,
         records=records,
+        uses_removed=uses_removed,
         heads=[chain.Head(one.environment, one.last, one.head) for one in manifest.chains],
         signer=fingerprint(manifest.signer) if signature is None and manifest.signer else None,
     )
@@ -152,6 +156,8 @@ def _follow(archive: zipfile.ZipFile, packed: PackedChain, *, is_whole: bool) ->
         packed.environment,
         number=packed.first - 1,
         hash_before=packed.previous if packed.first else chain.NOTHING_BEFORE,
+        uses_removed_through=packed.uses_removed_through,
+        is_removal_vouched=not is_whole,  # the link that says so may be of a later period
     )
     if is_whole and packed.first:
         follower.problem = f"chain of {packed.environment}, link 0: it is not there: the package is of no period"
@@ -199,7 +205,7 @@ def _read(archive: zipfile.ZipFile, name: str) -> bytes:
 async def verify_database(connection: Connection, environments: Sequence[str] = ()) -> Verified:
     """Make the chains of the database anew from its records and compare; in a transaction of the caller's."""
     problems: list[str] = []
-    links = count = 0
+    links = count = uses_removed = 0
     heads = await chain.heads(connection, environments)
     policies: set[str] = set()
     for head in heads:
@@ -217,6 +223,7 @@ async def verify_database(connection: Connection, environments: Sequence[str] = 
             follower.end(head.number, head.hash)
         links += follower.links
         count += follower.records
+        uses_removed += follower.uses_removed
         policies |= follower.policies
         if follower.problem:
             problems.append(follower.problem)
@@ -234,7 +241,7 @@ async def verify_database(connection: Connection, environments: Sequence[str] = 
         f"finding {key}: does not stand as its history says"
         for key in await chain.unlike_history(connection, most=_KEYS_SHOWN)
     )
-    return Verified(problems=problems, links=links, records=count, heads=heads)
+    return Verified(problems=problems, links=links, records=count, uses_removed=uses_removed, heads=heads)
 
 
 async def _next(records: AsyncIterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:
