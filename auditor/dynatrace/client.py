@@ -67,7 +67,8 @@ class _Passing(Exception):
 class Client:
     """One environment's lookups and reads. Open it with ``async with``; it keeps connections alive until it closes.
 
-    ``clock`` gives the instant that a lookup is dated with; ``limit`` is what was learned of the environment before.
+    ``clock`` gives the instant that a lookup is dated with; ``limit`` is what this process learned of the environment
+    before.
     """
 
     def __init__(
@@ -136,6 +137,11 @@ class Client:
     def room(self) -> int:
         """How many requests could leave at once; what is asked beyond them waits for its turn."""
         return self._gate.room
+
+    def resume(self, learned: int) -> None:
+        """Go on from what another process learned of the environment (``Limit.resume``)."""
+        self.limit.resume(learned)
+        self._gate.permitted = self.limit.value
 
     async def lookup(self, secret: Secret) -> Lookup:
         """Look one token up and return how that ended, after retries of what may pass.

@@ -15,6 +15,8 @@ from math import ceil
 from typing import Final
 
 _START: Final = 4
+_RESUMED: Final = 0.5
+"""Of what was learned before."""
 _GROWTH: Final = 1.5
 """From one trial to the next while more is sought."""
 _STEP: Final = 0.25
@@ -116,6 +118,23 @@ class Limit:
         """Go on under another ceiling, higher or lower, with what was learned."""
         self._ceiling = ceiling
         self._base = min(self._base, ceiling)
+        self._open(_Trial.NONE, self._base)
+
+    @property
+    def learned(self) -> int | None:
+        """What the environment was found to serve best; None before an end of it has been found."""
+        return None if self._is_seeking and self._too_many is None else self._base
+
+    def resume(self, learned: int) -> None:
+        """Begin anew with a share of what another limit learned of the environment, which others may use by now.
+
+        Not where that is more than the ceiling: who lowered it wants to know nothing of what was before.
+        """
+        if learned > self._ceiling:
+            return
+        self._base = max(min(learned, _START), ceil(learned * _RESUMED))
+        self._rate = 0.0
+        self._is_seeking, self._is_settled, self._too_many = True, False, None
         self._open(_Trial.NONE, self._base)
 
     def answered(self, started: float, now: float, under_way: int) -> None:

@@ -25,7 +25,7 @@ from auditor.store.connection import Connection, Pool
 from auditor.store.database import translated
 from auditor.store.ownership import guard
 from auditor.store.sweeps import RESUMABLE
-from auditor.sweep import closing, fleet, introducing, waiving
+from auditor.sweep import closing, fleet, introducing, pacing, waiving
 from auditor.sweep.enrolling import Enroller, Waiting
 from auditor.sweep.recorder import Judged, Looked, Recorder
 from auditor.sweep.side_by_side import SideBySide
@@ -147,6 +147,7 @@ class _Sweep:
                 self._progress.expected = before.enrolled
             account = await self._begin(connection)
             waivers = await waiving.load(connection, subject)
+            await pacing.resume(connection, subject, self._environment)
             self._is_first = not await sweeps.is_introduced(connection, self._environment)
         if subject.self_lookup:
             log.warning("self_lookup_enabled", environment=subject.name, effect="may move the token's lastUsedDate")
@@ -214,6 +215,7 @@ class _Sweep:
         """Leave what was not looked up to the process that takes this sweep up."""
         async with self._pool.acquire() as connection:
             summary = await sweeps.suspend(connection, self._sweep)
+            await pacing.keep(connection, self._subject, self._environment)
         log.warning(
             "sweep_suspended",
             environment=summary.environment,
@@ -244,6 +246,7 @@ class _Sweep:
         async with self._ending, self._pool.acquire() as connection, self._pool.acquire() as writing:
             summary = await self._close(connection, writing, recorder, teller, waivers, answers)
             (head,) = await heads(connection, [self._subject.name])
+            await pacing.keep(connection, self._subject, self._environment)
         self._tell_end(summary, recorder, teller, removed=removed, chain=f"{head.number}:{head.hash}")
         return summary
 

@@ -116,6 +116,32 @@ def test_ceiling_can_change_and_what_was_learned_stays() -> None:
     assert limit.value <= 8
 
 
+def test_what_was_learned_before_is_half_believed() -> None:
+    capacity = Capacity(workers=32, queue=5, service_seconds=0.1)
+    before, limit = Limit(256), Limit(256)
+    run(before, capacity, 60)
+    limit.resume(before.learned or 0)
+    assert limit.value == ((before.learned or 0) + 1) // 2
+    course = run(limit, capacity, 10)
+    assert course.rate(2) >= 0.9 * best_fixed(capacity, 10)
+    assert course.share_throttled() < 0.01
+
+
+def test_climb_that_has_not_ended_is_not_yet_learned() -> None:
+    limit = Limit(256)
+    assert limit.learned is None
+    run(limit, Capacity(workers=64, queue=100, service_seconds=0.1), 1)
+    assert limit.value > 4
+    assert limit.learned is None
+
+
+@pytest.mark.parametrize(("learned", "begins"), [(1, 1), (3, 3), (6, 4), (20, 10), (21, 4)])
+def test_no_more_is_begun_with_than_the_ceiling_and_what_was_learned_allow(learned: int, begins: int) -> None:
+    limit = Limit(20)
+    limit.resume(learned)
+    assert limit.value == begins
+
+
 @given(
     ceiling=st.integers(1, 40),
     told=st.lists(
