@@ -9,19 +9,17 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
-import msgspec
 import structlog
 
 from auditor.cli import exits
 from auditor.cli.session import Session, run_loop
-from auditor.cli.sharing import GO, Advanced, Failed, Message, Order, PassedOver, Ready, Swept, own_environ
+from auditor.cli.sharing import GO, Advanced, Failed, Order, PassedOver, Ready, Swept
 from auditor.cli.sweeping import sweep_each
+from auditor.daemon.child import Outbox, standard_input, taken
 from auditor.model.errors import AuditorError, ConfigError, ungrouped
-from auditor.model.sweep import SweepSummary
 from auditor.sweep.subject import Progress
 
 _REPORT_SECONDS: Final = 0.2
@@ -29,47 +27,25 @@ _REPORT_SECONDS: Final = 0.2
 log = structlog.get_logger(__name__)
 
 
-class _Outbox:
-    """The pipe to the process that started this one; where that is gone nobody listens, which is no error."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-
-    def say(self, message: Message) -> None:
-        with suppress(BrokenPipeError):
-            self._out.write(msgspec.json.encode(message) + b"\n")
-
-    def swept(self, summary: SweepSummary) -> None:
-        self.say(Swept(summary))
-
-    def passed_over(self, environment: str, reason: str) -> None:
-        self.say(PassedOver(environment, reason))
-
-
-async def _work(order: Order, outbox: _Outbox) -> None:
-    session = Session(Path(order.config), order.log_level, order.log_format, own_environ(os.environ, order))
+async def _work(order: Order, outbox: Outbox) -> None:
+    session = Session(Path(order.config), order.log_level, order.log_format, order.environ(os.environ))
     go, stopping = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    orders = asyncio.StreamReader()
-    transport, _protocol = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     progress = {name: Progress(name) for name in order.environments}
-    try:
-        async with asyncio.TaskGroup() as beside:
-            told = beside.create_task(_listen(orders, go, stopping))
-            reported = beside.create_task(_report(progress, outbox))
-            await _sweep(session, order, outbox, progress, go, stopping)
-            told.cancel()
-            reported.cancel()
-    finally:
-        transport.close()
+    async with standard_input() as orders, asyncio.TaskGroup() as beside:
+        told = beside.create_task(_listen(orders, go, stopping))
+        reported = beside.create_task(_report(progress, outbox))
+        await _sweep(session, order, outbox, progress, go, stopping)
+        told.cancel()
+        reported.cancel()
 
 
 async def _sweep(
     session: Session,
     order: Order,
-    outbox: _Outbox,
+    outbox: Outbox,
     progress: Mapping[str, Progress],
     go: asyncio.Event,
     stopping: asyncio.Event,
@@ -87,8 +63,8 @@ async def _sweep(
             order.environments,
             progress=progress,
             stopping=stopping,
-            swept=outbox.swept,
-            passed_over=outbox.passed_over,
+            swept=lambda summary: outbox.say(Swept(summary)),
+            passed_over=lambda name, reason: outbox.say(PassedOver(name, reason)),
         )
 
 
@@ -100,7 +76,7 @@ async def _listen(orders: asyncio.StreamReader, go: asyncio.Event, stopping: asy
     go.set()
 
 
-async def _report(progress: Mapping[str, Progress], outbox: _Outbox) -> None:
+async def _report(progress: Mapping[str, Progress], outbox: Outbox) -> None:
     """Say how far sweeps are, again and again, where that changed."""
     said: dict[str, Advanced] = {}
     while True:
@@ -114,9 +90,7 @@ async def _report(progress: Mapping[str, Progress], outbox: _Outbox) -> None:
 
 def main() -> int:
     """Do what standard input orders, and return the exit code."""
-    order = msgspec.json.decode(_first_line(), type=Order)
-    outbox = _Outbox(os.fdopen(os.dup(1), "wb", buffering=0))
-    os.dup2(2, 1)  # nothing else that writes there may come between messages
+    order, outbox = taken(Order)
     try:
         with ungrouped():
             run_loop(_work(order, outbox))
@@ -130,14 +104,6 @@ def main() -> int:
         log.exception("sweep_worker_failed", environments=list(order.environments))
         return exits.FAILED
     return exits.OK
-
-
-def _first_line() -> bytes:
-    """Read a line and not a byte more: what follows is for the event loop."""
-    line = b""
-    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
-        line += byte
-    return line
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from auditor.cli.sharing import Order, shares, sweep_shared
 from auditor.cli.showing import console, print_json, print_table, text
 from auditor.config.assembly import Assembly
 from auditor.config.load import Config
+from auditor.daemon.child import log_format_of
 from auditor.log import is_journal
 from auditor.model.errors import ConfigError, Problem, SweepUnderWay
 from auditor.model.finding import Severity
@@ -174,13 +175,10 @@ async def _sweep_shared(
         async with pool.acquire() as connection:
             enrolled = await last_enrolled(connection)
     weights = {name: enrolled.get(name, 0) for name in names}
-    log_format = session.log_format or config.document.log.format
-    if log_format == "auto" and sys.stderr.isatty():
-        log_format = "console"  # a worker's standard error is none
     order = Order(
         config=str(config.path),
         environments=(),
-        log_format=log_format,
+        log_format=log_format_of(session.log_format or config.document.log.format),
         log_level=session.log_level,
         is_for_journal=is_journal(sys.stderr, session.environ),
     )

@@ -1,0 +1,143 @@
+"""Processes that a command or the service starts beside itself, to use several cores.
+
+They take an order on standard input, answer on standard output in lines of JSON, and log to standard error, which is
+passed on by whole lines. They open sources, credentials and the database themselves: no secret passes between them and
+who started them. Where standard input ends, that one is gone, or wants them to end.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import BinaryIO, Final, TypeVar
+
+import msgspec
+
+from auditor.log import LogFormat, LogLevel
+from auditor.processes import python_of
+
+_LONGEST_MESSAGE: Final = 16_000_000
+
+_Order = TypeVar("_Order", bound="Order")
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What every such process is told."""
+
+    config: str
+    log_format: LogFormat
+    log_level: LogLevel | None
+    is_for_journal: bool
+    """Whether what it logs ends in the journal, whose lines begin with their priority."""
+
+    def environ(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return a process's own environment, with its standard error as the journal's where its lines end there."""
+        status = os.fstat(2)
+        journal = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"} if self.is_for_journal else {}
+        return dict(environ) | journal
+
+
+class Outbox:
+    """The pipe to the process that started this one; where that is gone nobody listens, which is no error."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+
+    def say(self, message: msgspec.Struct) -> None:
+        """Send a message."""
+        with suppress(BrokenPipeError):
+            self._out.write(msgspec.json.encode(message) + b"\n")
+
+
+def taken(order: type[_Order]) -> tuple[_Order, Outbox]:
+    """Read the order of this process from standard input, and take standard output for messages alone."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):  # not a byte more: what follows is for the event loop
+        line += byte
+    outbox = Outbox(os.fdopen(os.dup(1), "wb", buffering=0))
+    os.dup2(2, 1)  # nothing else that writes there may come between messages
+    return msgspec.json.decode(line, type=order), outbox
+
+
+@asynccontextmanager
+async def standard_input() -> AsyncIterator[asyncio.StreamReader]:
+    """Give what is said to this process after its order."""
+    said = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _protocol = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(said), sys.stdin)
+    try:
+        yield said
+    finally:
+        transport.close()
+
+
+class Child:
+    """Such a process, as the one that started it sees it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    def tell(self, line: bytes) -> None:
+        """Say something to the process; one that is gone does not hear it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it is still there."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    async def hear(self) -> bytes | None:
+        """Return its next message, None where there are no more."""
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        return line if line.endswith(b"\n") else None
+
+    async def pass_log_on(self) -> None:
+        """Write what it logs to standard error, whole lines at a time."""
+        assert self._process.stderr is not None
+        kept = b""
+        while chunk := await self._process.stderr.read(65_536):
+            lines, newline, kept = (kept + chunk).rpartition(b"\n")
+            _pass_on(lines + newline)
+        _pass_on(kept)
+
+    async def ended(self) -> int:
+        """Wait for its end, and return its exit code; minus the number where a signal ended it."""
+        return await self._process.wait()
+
+
+@asynccontextmanager
+async def started(module: str, order: Order, environ: Mapping[str, str]) -> AsyncIterator[Child]:
+    """Start a process; at the end of the block it is killed if it is still there."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *python_of(module),
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        env=dict(environ),  # what the configuration's { env = … } refer to is its to resolve
+        limit=_LONGEST_MESSAGE,
+        start_new_session=True,  # else the terminal's Ctrl-C would reach it, too; it is told what that means
+    )
+    child = Child(process)
+    child.tell(msgspec.json.encode(order) + b"\n")
+    try:
+        yield child
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def log_format_of(wanted: LogFormat) -> LogFormat:
+    """Return how such a process logs, whose standard error is never a terminal."""
+    return "console" if wanted == "auto" and sys.stderr.isatty() else wanted
+
+
+def _pass_on(lines: bytes) -> None:
+    if lines:
+        sys.stderr.write(lines.decode(errors="backslashreplace"))
+        sys.stderr.flush()
