@@ -97,6 +97,8 @@ class SweepSettings(Table):
     at_once: int = Field(default=32, ge=1, le=1000)
     """Environments that one process sweeps side by side, at most. One that is slow to answer costs the others nothing
     but its place; a few MiB of memory each."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes of one service that sweep, make reports and deliver: each uses one core, and connections of its own."""
 
 
 class EvidenceSettings(Table):

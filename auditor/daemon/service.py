@@ -8,8 +8,8 @@ import asyncio
 import random
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,9 @@ from auditor.config.document import ScheduleSettings
 from auditor.config.load import Config
 from auditor.config.scheduled_reports import ReportSettings, missing_extras, unwritable
 from auditor.credentials.reference import Resolver
+from auditor.daemon.child import Order
+from auditor.daemon.crew import Crew
+from auditor.daemon.measurements import Measurements, Retold
 from auditor.daemon.notify import Notifier
 from auditor.daemon.reports import Reporter
 from auditor.daemon.role import Role
@@ -49,27 +52,38 @@ log = structlog.get_logger(__name__)
 class Service:
     """One running ``auditor run``.
 
-    ``load`` reads the configuration, and raises ``ConfigError``; ``set_up_log`` sets the log up as one says.
+    ``load`` reads the configuration, and raises ``ConfigError``; ``set_up_log`` sets the log up as one says, and
+    ``order_of`` says what its further processes are told. One of these has ``retold``, which takes what it measures: it
+    has no endpoint, nor further processes of its own.
     """
 
     def __init__(
         self,
         load: Callable[[], Config],
         set_up_log: Callable[[Config], None],
+        order_of: Callable[[Config], Order],
         *,
         role: Role,
         environ: Mapping[str, str],
         state: Path,
         clock: Callable[[], datetime],
+        retold: Retold | None = None,
     ) -> None:
         self._role = role
         self._load = load
         self._set_up_log = set_up_log
+        self._order_of = order_of
         self._environ = environ
         self._state = state
         self._clock = clock
         self._notifier = Notifier(environ)
-        self._metrics = Metrics()
+        self._metrics = Metrics() if retold is None else None
+        measurements = retold or self._metrics
+        assert measurements is not None
+        self._measurements: Measurements = measurements
+        self._crew: Crew | None = None
+        """Further processes of this service; None where there are none."""
+        self._worker: Worker | None = None
         self._worker_id = uuid4()
         self._limits: dict[str, Limit] = {}
         """What was learned of environments, by url: it outlives a reload and a lost database."""
@@ -89,22 +103,41 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
-        endpoint = Endpoint(self._metrics, lambda: self._pool, lambda: self._why_not_ready)
-        async with listening(endpoint, config.document.web.listen) as where:
+        async with self._listening(config) as where:
             log.info("service_started", config=str(config.path), listen=where, role=self._role.value)
             with ungrouped():
                 async with asyncio.TaskGroup() as tasks:
                     watchdog = tasks.create_task(self._feed_watchdog())
-                    await self._serve(config)
+                    await self._serve(config, tasks)
                     watchdog.cancel()
         log.info("service_stopped")
+
+    @property
+    def sweeping(self) -> Collection[str]:
+        """Environments that this process sweeps."""
+        return self._worker.sweeping if self._worker is not None else ()
+
+    def _listening(self, config: Config) -> AbstractAsyncContextManager[str | None]:
+        if self._metrics is None:
+            return nullcontext()
+        endpoint = Endpoint(self._metrics, lambda: self._pool, lambda: self._why_not_ready)
+        return listening(endpoint, config.document.web.listen)
+
+    def _start_crew(self, config: Config, tasks: asyncio.TaskGroup) -> None:
+        """Start the further processes, which work until asked to stop, whatever becomes of the database meanwhile."""
+        further = config.document.sweeps.workers - 1
+        if self._crew is not None or self._metrics is None or not self._role.is_worker or not further:
+            return
+        self._crew = crew = Crew(further, self._order_of(config), self._environ, self._measurements)
+        self._metrics.count_processes(lambda: 1 + crew.processes)
+        tasks.create_task(crew.run(self._stopping))
 
     def _stop(self) -> None:
         self._why_not_ready = "stopping"
         self._notifier.stopping()
         self._stopping.set()
 
-    async def _serve(self, config: Config) -> None:
+    async def _serve(self, config: Config, tasks: asyncio.TaskGroup) -> None:
         """Open everything and work, again and again while the database comes and goes, until asked to stop."""
         wait = _BACKOFF_FIRST
         has_worked = False
@@ -112,6 +145,7 @@ class Service:
             try:
                 async with self._opened(config) as worker:
                     wait, has_worked = _BACKOFF_FIRST, True
+                    self._start_crew(config, tasks)
                     config = await self._work(worker, config)
                 continue
             except StoreUnavailable as error:
@@ -140,7 +174,7 @@ class Service:
                 state=self._state,
                 host=socket.gethostname(),
                 clock=self._clock,
-                telemetry=self._metrics,
+                telemetry=self._measurements,
             )
             worker = Worker(
                 pool,
@@ -148,15 +182,16 @@ class Service:
                 role=self._role,
                 worker_id=self._worker_id,
                 clock=self._clock,
-                metrics=self._metrics,
+                measurements=self._measurements,
                 stopping=self._stopping,
             )
             try:
                 async with worker:
                     await worker.use(*await self._assemble(config, pool))
+                    self._worker = worker
                     yield worker
             finally:
-                self._pool = None
+                self._pool = self._worker = None
 
     async def _assemble(self, config: Config, pool: Pool) -> tuple[Assembly, AsyncExitStack]:
         stack = AsyncExitStack()
@@ -202,7 +237,7 @@ class Service:
                 ]
                 if not self._stopping.is_set():
                     self._why_not_ready = None
-                    self._notifier.ready(worker.status(schedules.next_at))
+                    self._notifier.ready(self._status(worker, schedules))
                 while await self._is_reload_asked():
                     config = await self._reloaded(worker, schedules, reports, config)
                 log.info("service_stopping", sweeps=sorted(worker.sweeping))
@@ -270,8 +305,10 @@ class Service:
         schedules.replace(self._of_scheduler(wanted.document.schedules))
         reports.replace(self._of_scheduler(wanted.document.reports))
         await self._look_at_reports(wanted)
+        if self._crew is not None:
+            self._crew.reload()
         log.info("configuration_reloaded", config=str(wanted.path))
-        self._notifier.ready(worker.status(schedules.next_at))
+        self._notifier.ready(self._status(worker, schedules))
         return wanted
 
     def _kept_until_restart(self, wanted: Config, config: Config) -> Config:
@@ -285,7 +322,12 @@ class Service:
     async def _show_status(self, worker: Worker, schedules: Schedules[ScheduleSettings]) -> None:
         while True:
             await asyncio.sleep(_STATUS_SECONDS)
-            self._notifier.status(worker.status(schedules.next_at))
+            self._notifier.status(self._status(worker, schedules))
+
+    def _status(self, worker: Worker, schedules: Schedules[ScheduleSettings]) -> str:
+        crew = self._crew
+        said = worker.status(schedules.next_at, crew.sweeping if crew else ())
+        return f"{said}; {1 + crew.processes} processes" if crew else said
 
     async def _feed_watchdog(self) -> None:
         seconds = self._notifier.watchdog_seconds

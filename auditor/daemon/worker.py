@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +23,7 @@ from auditor.alerts.refreshing import Refresher
 from auditor.config.assembly import Assembly
 from auditor.config.scheduled_reports import ReportSettings
 from auditor.daemon import reports
+from auditor.daemon.measurements import Measurements
 from auditor.daemon.reports import Reporter
 from auditor.daemon.role import Role
 from auditor.model.errors import StoreUnavailable, SweepUnderWay, ungrouped
@@ -36,7 +37,6 @@ from auditor.sweep.due import Due
 from auditor.sweep.pruning import prune
 from auditor.sweep.side_by_side import SideBySide
 from auditor.sweep.sweeper import sweep
-from auditor.web.metrics import Metrics
 
 _POLL: Final = timedelta(seconds=2)
 _REFRESH_SECONDS: Final = 30.0
@@ -96,7 +96,7 @@ class Worker:
         role: Role,
         worker_id: UUID,
         clock: Callable[[], datetime],
-        metrics: Metrics,
+        measurements: Measurements,
         stopping: asyncio.Event,
     ) -> None:
         self.pool = pool
@@ -105,12 +105,12 @@ class Worker:
         """Environments being swept by this process."""
         self._role = role
         self._clock = clock
-        self._metrics = metrics
+        self._measurements = measurements
         self._stopping = stopping
         self._queue = _queue_manager(pool, worker_id)
         self._sweeps = _queue_manager(pool, uuid5(worker_id, "sweeps"))
         """Works the queue for sweeps alone: takes no more than can have their turn, and leaves the rest to others."""
-        self._deliveries = Deliveries(pool, clock=clock, telemetry=metrics)
+        self._deliveries = Deliveries(pool, clock=clock, telemetry=measurements)
         self._refresher = Refresher(pool, clock)
         self._parts: _Parts | None = None
         self._side_by_side: SideBySide | None = None
@@ -134,7 +134,6 @@ class Worker:
     async def use(self, assembly: Assembly, stack: AsyncExitStack) -> None:
         """Put a configuration's parts in force; those before are closed when nothing uses them any more."""
         before, self._parts = self._parts, _Parts(assembly, stack, assembly.due(self.pool))
-        self._metrics.watch({name: client.limit for name, client in assembly.clients.items()})
         document = assembly.config.document
         if self._side_by_side is None:
             self._side_by_side = SideBySide(
@@ -220,7 +219,7 @@ class Worker:
         while True:
             async with self._in_use() as assembly:
                 kept = assembly.config.document.retention.spans
-            await prune(self.pool, kept, await agreed(self.pool, self._clock()), telemetry=self._metrics)
+            await prune(self.pool, kept, await agreed(self.pool, self._clock()), telemetry=self._measurements)
             await asyncio.sleep(_PRUNE_SECONDS)
 
     async def _guard(self) -> None:
@@ -290,7 +289,7 @@ class Worker:
                     self.pool,
                     subject,
                     side_by_side=side_by_side,
-                    telemetry=self._metrics,
+                    telemetry=self._measurements,
                     stopping=self._stopping,
                 )
             except SweepUnderWay as error:
@@ -320,10 +319,11 @@ class Worker:
         async with self._in_use() as assembly:
             await self._deliveries.run_job(job, assembly.hooks, assembly.routing)
 
-    def status(self, next_at: datetime | None) -> str:
-        """Say in one line what the service does, for ``systemctl status``."""
+    def status(self, next_at: datetime | None, swept_beside: Collection[str] = ()) -> str:
+        """Say in one line what the service does, for ``systemctl status``; its other processes sweep what is beside."""
         assert self._parts is not None
-        doing = f"sweeping {', '.join(sorted(self.sweeping))}" if self.sweeping else "idle"
+        sweeping = sorted(self.sweeping.union(swept_beside))
+        doing = f"sweeping {', '.join(sweeping)}" if sweeping else "idle"
         if not self._role.is_worker:
             doing = "scheduling for workers elsewhere"
         following = f"next schedule fires {next_at:%Y-%m-%d %H:%M %Z}" if next_at else "no schedule"

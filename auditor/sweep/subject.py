@@ -57,8 +57,10 @@ class Progress:
 class Telemetry(Protocol):
     """Where a sweep's measurements go."""
 
-    def looked_up(self, environment: str, outcomes: Mapping[Outcome, int], seconds: Sequence[float]) -> None:
-        """Note a batch's lookups: how they ended, and how long each took with its retries."""
+    def looked_up(
+        self, environment: str, outcomes: Mapping[Outcome, int], seconds: Sequence[float], limit: int
+    ) -> None:
+        """Note a batch's lookups: how they ended, how long each took with its retries, and how many may go at once."""
         ...
 
     def swept(self, summary: SweepSummary) -> None:
@@ -69,7 +71,9 @@ class Telemetry(Protocol):
 class NoTelemetry:
     """For a sweep that nobody measures."""
 
-    def looked_up(self, environment: str, outcomes: Mapping[Outcome, int], seconds: Sequence[float]) -> None:
+    def looked_up(
+        self, environment: str, outcomes: Mapping[Outcome, int], seconds: Sequence[float], limit: int
+    ) -> None:
         """Drop the measurements."""
 
     def swept(self, summary: SweepSummary) -> None:

@@ -514,6 +514,5 @@ class _Sweep:
             async with self._pool.acquire() as connection:
                 outcomes = await recorder.write(connection, judged)
             self._halves.release()
-            self._telemetry.looked_up(
-                self._subject.name, outcomes, [looked.seconds for looked in judged.looked if looked.lookup.attempts]
-            )
+            seconds = [looked.seconds for looked in judged.looked if looked.lookup.attempts]
+            self._telemetry.looked_up(self._subject.name, outcomes, seconds, self._subject.client.limit.value)

@@ -1,14 +1,13 @@
 """What the daemon measures, in Prometheus' text format: few labels, absolute timestamps.
 
 Gauges about findings and sweeps are read from the database when they are asked for, so that any replica answers for
-all; counters are of this process.
+all; counters are of this service.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from auditor.model.finding import Severity
@@ -20,21 +19,11 @@ from auditor.store.posture import EnvironmentState
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
 
-class Limited(Protocol):
-    """What knows how many requests one environment is given at once."""
-
-    @property
-    def value(self) -> int:
-        """So many now."""
-        ...
-
-
 class Metrics:
-    """The counters of one process."""
+    """The counters of one service, with all its processes."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._limits: Mapping[str, Limited] = {}
         self._lookups = Counter(
             "auditor_lookups", "Token lookups by how they ended", ("environment", "outcome"), registry=self._registry
         )
@@ -45,6 +34,14 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._limits = Gauge(
+            "auditor_environment_concurrency_limit",
+            "Requests that the environment was given at once when it was last looked at, as found by trying",
+            ("environment",),
+            registry=self._registry,
+        )
+        self._processes = Gauge("auditor_processes", "Processes of this service that live", registry=self._registry)
+        self._processes.set(1)
         self._sweeps = Counter(
             "auditor_sweeps", "Sweeps that ended, by status", ("environment", "status"), registry=self._registry
         )
@@ -68,12 +65,15 @@ class Metrics:
             registry=self._registry,
         )
 
-    def watch(self, limits: Mapping[str, Limited]) -> None:
-        """Show these environments' limits as they are whenever somebody asks."""
-        self._limits = limits
+    def count_processes(self, count: Callable[[], int]) -> None:
+        """Ask this for how many processes there are, whenever somebody wants to know."""
+        self._processes.set_function(count)
 
-    def looked_up(self, environment: str, outcomes: Mapping[Outcome, int], seconds: Sequence[float]) -> None:
+    def looked_up(
+        self, environment: str, outcomes: Mapping[Outcome, int], seconds: Sequence[float], limit: int
+    ) -> None:
         """Note a batch's lookups."""
+        self._limits.labels(environment).set(limit)
         for outcome, number in outcomes.items():
             self._lookups.labels(environment, outcome.value).inc(number)
         observe = self._seconds.labels(environment).observe
@@ -105,10 +105,9 @@ class Metrics:
         oldest_pending: Mapping[str, datetime],
         reports: Mapping[str, datetime],
     ) -> bytes:
-        """Return everything as text: the counters of this process, and gauges of what the database says."""
+        """Return everything as text: the counters of this service, and gauges of what the database says."""
         gauges = CollectorRegistry()
         gauges.register(_Snapshot(_gauges(environments, findings, waived)))
-        gauges.register(_Snapshot(_limit_gauges(self._limits)))
         gauges.register(_Snapshot(_delivery_gauges(deliveries, oldest_pending)))
         gauges.register(_Snapshot([_report_gauge(reports)]))
         return generate_latest(self._registry) + generate_latest(gauges)
@@ -122,17 +121,6 @@ class _Snapshot:
 
     def collect(self) -> Iterable[Metric]:
         return self._metrics
-
-
-def _limit_gauges(limits: Mapping[str, Limited]) -> Iterable[Metric]:
-    gauge = GaugeMetricFamily(
-        "auditor_environment_concurrency_limit",
-        "Requests that this process gives the environment at once, as it has found by trying",
-        labels=("environment",),
-    )
-    for environment, limit in limits.items():
-        gauge.add_metric((environment,), limit.value)
-    yield gauge
 
 
 def _gauges(

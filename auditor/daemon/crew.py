@@ -1,0 +1,138 @@
+"""The further processes of a service that uses several cores, each ``python -m auditor.cli.service_worker``.
+
+Each does what ``auditor run --role worker`` does, and is looked after: one that ends or hangs is started anew, with a
+backoff. What they measure is told by the process that started them, which is also the one that systemd knows and the
+endpoint is of.
+"""
+
+import asyncio
+import signal
+from collections.abc import Mapping, Set
+from typing import Final
+
+import msgspec
+import structlog
+
+from auditor.daemon.child import Child, Order, started
+from auditor.daemon.measurements import Measurement, Measurements, note
+from auditor.model.errors import ungrouped
+
+ALIVE_SECONDS: Final = 5.0
+"""How often each process says that its event loop turns."""
+_SILENCE_SECONDS: Final = 60.0
+"""One that has said nothing for so long hangs."""
+_END_SECONDS: Final = 60.0
+"""How long one may take to end when it is asked to."""
+_BACKOFF_FIRST: Final = 1.0
+_BACKOFF_LONGEST: Final = 60.0
+
+_MODULE: Final = "auditor.cli.service_worker"
+_OF_THE_MANAGER: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
+
+log = structlog.get_logger(__name__)
+
+
+class Alive(msgspec.Struct, frozen=True, tag=True):
+    """The process lives; what it is doing."""
+
+    sweeping: list[str]
+
+
+Message = Alive | Measurement
+
+
+class Crew:
+    """So many further processes, for as long as ``run`` runs."""
+
+    def __init__(self, number: int, order: Order, environ: Mapping[str, str], measurements: Measurements) -> None:
+        self._number = number
+        self._order = order
+        self._environ = {name: value for name, value in environ.items() if name not in _OF_THE_MANAGER}
+        self._measurements = measurements
+        self._sweeping: dict[Child, list[str]] = {}
+
+    @property
+    def processes(self) -> int:
+        """How many have been started and still live."""
+        return len(self._sweeping)
+
+    @property
+    def sweeping(self) -> Set[str]:
+        """Environments that they sweep, as they said last."""
+        return {name for names in self._sweeping.values() for name in names}
+
+    def reload(self) -> None:
+        """Have them read the configuration again."""
+        for child in self._sweeping:
+            child.signal(signal.SIGHUP)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Keep the processes going until asked to stop, and then until the last has ended."""
+        with ungrouped():
+            async with asyncio.TaskGroup() as places:
+                for _place in range(self._number):
+                    places.create_task(self._keep_one(stopping))
+
+    async def _keep_one(self, stopping: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        wait = _BACKOFF_FIRST
+        while not stopping.is_set():
+            begun = loop.time()
+            pid, code = await self._run_one(stopping)
+            if stopping.is_set():
+                return
+            if loop.time() - begun > _BACKOFF_LONGEST:
+                wait = _BACKOFF_FIRST
+            log.error(
+                "worker_process_died",
+                worker=pid,
+                how=f"signal {-code}" if code < 0 else f"exit code {code}",
+                next_try_seconds=wait,
+                effect="its environments are taken over within a minute, where they were",
+            )
+            try:
+                async with asyncio.timeout(wait):
+                    await stopping.wait()
+            except TimeoutError:
+                wait = min(wait * 2, _BACKOFF_LONGEST)
+
+    async def _run_one(self, stopping: asyncio.Event) -> tuple[int, int]:
+        """Start one, and return its process id and exit code once it is gone."""
+        async with started(_MODULE, self._order, self._environ) as child:
+            self._sweeping[child] = []
+            try:
+                with ungrouped():
+                    async with asyncio.TaskGroup() as tasks:
+                        tasks.create_task(child.pass_log_on())
+                        end = tasks.create_task(self._end(child, stopping))
+                        await self._follow(child)
+                        code = await child.ended()
+                        end.cancel()
+            finally:
+                del self._sweeping[child]
+        return child.pid, code
+
+    async def _follow(self, child: Child) -> None:
+        """Take in what one says until it is gone; one that says nothing is killed."""
+        while True:
+            try:
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    line = await child.hear()
+            except TimeoutError:
+                log.error("worker_process_hangs", worker=child.pid, silent_seconds=_SILENCE_SECONDS, effect="killed")
+                child.signal(signal.SIGKILL)
+                return
+            if line is None:
+                return
+            message = msgspec.json.decode(line, type=Message)
+            if isinstance(message, Alive):
+                self._sweeping[child] = message.sweeping
+            else:
+                note(message, self._measurements)
+
+    async def _end(self, child: Child, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        child.signal(signal.SIGTERM)
+        await asyncio.sleep(_END_SECONDS)
+        log.error("worker_process_killed", worker=child.pid, reason=f"had not ended {_END_SECONDS:.0f} s after SIGTERM")
+        child.signal(signal.SIGKILL)

@@ -1,0 +1,87 @@
+"""A service of several processes: they share its work, and it answers for all of them."""
+
+import signal
+from pathlib import Path
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from auditor.model.secret import Secret
+from auditor.simulator import Capacity
+from tests.daemon.stage import CONFIGURATION, Running, running, site, until
+
+OTHERS = ("east", "north", "west")
+ENVIRONMENT = """
+[environments.NAME]
+url = "{url}"
+token = {{ env = "OWN_TOKEN" }}
+attempts = 1
+concurrency = 4
+allow_http = true
+
+[sources.NAME]
+type = "plain"
+path = "tokens"
+environment = "NAME"
+"""
+CREW = (
+    CONFIGURATION.replace('every = "1s"', 'every = "300d"')
+    + "\n[sweeps]\nat_once = 2\nworkers = 2\n"
+    + "".join(ENVIRONMENT.replace("NAME", name) for name in OTHERS)
+)
+
+
+def further(service: Running) -> list[psutil.Process]:
+    """Return the further processes of a service."""
+    children = psutil.Process(service.process.pid).children()
+    return [child for child in children if "auditor.cli.service_worker" in child.cmdline()]
+
+
+async def test_processes_share_sweeps_are_counted_together_and_end_together(
+    tmp_path: Path, database_url: Secret
+) -> None:
+    async with site(tmp_path, database_url) as here:
+        here.write(CREW)
+        here.api.set_capacity(Capacity(workers=1, service_seconds=1))
+        async with running(here) as service:
+            # One process sweeps two environments at once, so that here are two at work.
+
+            await service.until("sweep_started", 1 + len(OTHERS))
+            assert not service.said("sweep_finished")
+            here.api.set_capacity(None)
+            await service.until("sweep_finished", 1 + len(OTHERS), status="complete", found=3)
+            (other,) = further(service)
+
+            service.signal(signal.SIGHUP)
+            await service.until("configuration_reloaded", 2)
+
+            other.kill()
+            await service.until("worker_process_died", worker=other.pid, how="signal 9")
+            await service.until("service_started", 2, role="worker")
+            await until(lambda: bool(further(service)), service)
+            _status, text = await service.get("/metrics")
+            (other,) = further(service)
+            assert await service.stop() == 0
+            assert len(service.said("service_stopped")) == 2
+    assert not other.is_running()
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["auditor_processes",] == 2
+    for name in ("prod", *OTHERS):
+        assert samples["auditor_sweeps_total", name, "complete"] == 1
+        assert samples["auditor_lookups_total", name, "found"] == 3
+        assert samples["auditor_environment_concurrency_limit", name] >= 1
+    assert service.words == ""
+
+
+async def test_processes_of_a_killed_service_end_by_themselves(tmp_path: Path, database_url: Secret) -> None:
+    async with site(tmp_path, database_url) as here:
+        here.write(CREW)
+        async with running(here) as service:
+            await service.until("service_started", role="worker")
+            (other,) = further(service)
+            service.process.kill()
+            await until(lambda: not other.is_running() or other.status() == psutil.STATUS_ZOMBIE)
