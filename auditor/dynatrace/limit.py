@@ -31,6 +31,8 @@ _SHORT_SECONDS: Final = 0.02
 """Answers that come so soon did not wait long, and what they waited for may be this process."""
 _WINDOW_ANSWERS: Final = 6.0
 """So many answers tell a difference by 100 %; by a half, four times as many."""
+_EDGE_ANSWERS: Final = 8
+"""So many for each request under way tell that a limit brings hardly a 429, which is all it has to at their edge."""
 _IDLE: Final = 0.1
 """Share of requests that may leave while fewer are under way than permitted, for a window to say something."""
 _REST_SECONDS: Final = 4.0
@@ -39,8 +41,11 @@ _REST_SECONDS: Final = 4.0
 _EARNED: Final = 0.008
 """What an answer adds to the budget; a 429 takes 1, so that fewer than 1 in 100 are."""
 _BUDGET: Final = 1.0
-"""The most it holds, and what it must hold before a limit is tried that brought a 429."""
-_DEBT: Final = 1 / 8
+_BUDGET_MOST: Final = 8.0
+_BUDGET_SECONDS: Final = 5.0
+"""It holds at most what the answers of so long add, but 1 at least: where many come, 429s do so in bursts. It must be
+full before a limit is tried that brought a 429, and such a trial may take half of it: the rest is for bursts."""
+_DEBT: Final = 0.3
 """The most it owes, as a share of the limit, but at least 1: the more are under way, the more come at once."""
 _CUTS: Final = (0.0, 0.1, 0.5)
 """Shares given up by the first, second, … cut before a window without one; each time one request at least."""
@@ -78,6 +83,7 @@ class Limit:
         "_cut_at",
         "_cuts",
         "_dear_until",
+        "_full",
         "_idle",
         "_is_seeking",
         "_is_settled",
@@ -109,6 +115,8 @@ class Limit:
         self._too_many: int | None = None
         """So many under way brought a 429; None where none has been seen lately."""
         self._budget = _BUDGET
+        self._full = _BUDGET
+        """What the budget holds at most."""
         self._cuts = 0
         self._cut_at = self._rested_at = self._dear_until = float("-inf")
         self._pause = 0.0
@@ -139,8 +147,10 @@ class Limit:
 
     def answered(self, started: float, now: float, under_way: int) -> None:
         """Note an answer that is no 429; called for every request, so it does little."""
-        if self._budget < _BUDGET:
+        if self._budget < self._full:
             self._budget += _EARNED
+            if self._budget >= self._full:
+                self._try_edge(now)
         if self.value < self._target:  # by one for each answer, so that a first 429 ends it before there are many
             if under_way >= self.value:
                 self.value += 1
@@ -172,9 +182,10 @@ class Limit:
         if at_once > self._base and (self._too_many is None or at_once < self._too_many):
             self._too_many = at_once
         is_late = now - started >= _LATE_SECONDS
-        if self._budget >= 0 and not is_late and at_once > 1:
+        is_trial = self.value > self._base
+        if self._budget >= (self._full / 2 if is_trial else 0) and not is_late and at_once > 1:
             return 0.0
-        if self.value > self._base and not is_late:
+        if is_trial and not is_late:
             self._retreat(at_once)
         else:
             self._cut(at_once, 0.5 if is_late else _CUTS[min(self._cuts, len(_CUTS) - 1)])
@@ -208,8 +219,11 @@ class Limit:
         self.value = min(self.value, target) if trial is _Trial.UP else target
         share = max(abs(target - self._base) / self._base, _STEP)
         self._needed = 2 * target
-        if not self._is_seeking:
-            self._needed = max(self._needed, ceil(_WINDOW_ANSWERS / (share * share)))
+        enough = ceil(_WINDOW_ANSWERS / (share * share))
+        if trial is _Trial.UP and self._too_many is not None and target >= self._too_many:
+            self._needed = max(self._needed, min(_EDGE_ANSWERS * target, enough))
+        elif not self._is_seeking:
+            self._needed = max(self._needed, enough)
         self._counted = self._idle = self._under_way = 0
         self._seconds = 0.0
 
@@ -237,6 +251,7 @@ class Limit:
         """Decide whether more, less or neither is tried."""
         has_changed = self._rate > 0 and abs(rate - self._rate) > _CHANGED * self._rate
         self._rate = (self._rate + rate) / 2 if self._rate and not has_changed else rate
+        self._full = min(max(_BUDGET, _EARNED * _BUDGET_SECONDS * self._rate), _BUDGET_MOST)
         if has_changed:
             self._is_settled = False
         if has_changed or self._is_seeking or now - self._rested_at > _REST_SECONDS:
@@ -250,9 +265,11 @@ class Limit:
         """Decide whether the higher limit stays, which at the edge of 429s it does if it cost no more than it may."""
         is_at_edge = self._too_many is not None and self.value >= self._too_many
         if is_at_edge or is_short or rate >= self._rate * (1 + _GAIN):
-            self._base, self._rate, self._is_settled = self.value, rate, False
+            self._base, self._rate = self.value, rate
             if is_at_edge:
                 self._too_many = None
+            else:
+                self._is_settled = False
             self._try_more(now, 1 + _STEP if is_at_edge else _GROWTH)
         else:
             self._is_seeking = False
@@ -263,13 +280,19 @@ class Limit:
         """Try a higher limit, but none that brought a 429 before the budget is full again."""
         target = min(max(ceil(self._base * growth), self._base + 1), self._ceiling)
         if self._too_many is not None and target >= self._too_many:
-            may_cost = self._budget >= _BUDGET and now >= self._dear_until
+            may_cost = self._budget >= self._full and now >= self._dear_until
             target = self._too_many if may_cost else self._too_many - 1
         if target > self._base:
             self._open(_Trial.UP, target)
         else:
             self._is_seeking = False
             self._open(_Trial.NONE, self._base)
+
+    def _try_edge(self, now: float) -> None:
+        """Try one request more as soon as that may cost a 429, where nothing else keeps the limit down."""
+        is_at_edge = self._too_many == self._base + 1 and self._base < self._ceiling
+        if is_at_edge and self._trial is _Trial.NONE and self._rate and now >= self._dear_until:
+            self._open(_Trial.UP, self._base + 1)
 
     def _try_less(self) -> None:
         target = max(1, min(int(self._base * (1 - _STEP)), self._base - 1))

@@ -11,7 +11,7 @@ Run: ``python -m tests.bench.pools``.
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import chain, product
 
 from auditor.dynatrace.limit import Limit
 from auditor.simulator.capacity import Capacity
@@ -26,20 +26,21 @@ def answers(capacity: Capacity, number: int) -> float:
 
 
 def found() -> Iterator[tuple[str, float, float]]:
-    for workers, queue, service_seconds, trip in product(
-        (1, 2, 4, 10, 32, 64), (0, 5, 100), (0.005, 0.02, 0.1, 0.5), (0.001, 0.02)
-    ):
+    pools = product((1, 2, 4, 10, 32, 64), (0, 5, 100), (0.005, 0.02, 0.1, 0.5), (0.001, 0.02))
+    others = product((3, 7, 20, 48), (0, 2, 20), (0.01, 0.05, 0.25), (0.005, 0.05))
+    for workers, queue, service_seconds, trip in chain(pools, others):
         capacity = Capacity(workers=workers, queue=queue, service_seconds=service_seconds)
-        seconds = max(answers(capacity, 6000), 8.0, 150 * service_seconds)
+        seconds = max(answers(capacity, 6000), 8.0, 150 * service_seconds, 400 * trip)
         course = run(Limit(CEILING), capacity, seconds, trip=trip)
         best = best_fixed(capacity, answers(capacity, 3000), trip=trip)
         yield f"{capacity}, trip {trip}", course.rate(seconds / 2) / best, course.share_throttled()
 
 
 def changed() -> Iterator[tuple[str, float, float]]:
-    for workers, queue, service_seconds, trip, factor, of in product(
-        (2, 4, 10, 32), (0, 5, 100), (0.02, 0.1, 0.5), (0.001, 0.02), (0.5, 2), ("workers", "seconds")
-    ):
+    what = ((0.5, 2), ("workers", "seconds"))
+    pools = product((2, 4, 10, 32), (0, 5, 100), (0.02, 0.1, 0.5), (0.001, 0.02), *what)
+    others = product((6, 20), (0, 2, 20), (0.05, 0.25), (0.005, 0.05), *what)
+    for workers, queue, service_seconds, trip, factor, of in chain(pools, others):
         capacity = Capacity(workers=workers, queue=queue, service_seconds=service_seconds)
         after = (
             replace(capacity, workers=int(workers * factor))
