@@ -40,7 +40,7 @@ _REST_SECONDS: Final = 4.0
 
 _EARNED: Final = 0.008
 """What an answer adds to the budget; a 429 takes 1, so that fewer than 1 in 100 are."""
-_BUDGET: Final = 1.0
+_BUDGET_LEAST: Final = 1.0
 _BUDGET_MOST: Final = 8.0
 _BUDGET_SECONDS: Final = 5.0
 """It holds at most what the answers of so long add, but 1 at least: where many come, 429s do so in bursts. It must be
@@ -114,8 +114,8 @@ class Limit:
         """Whether the limit is thought to be far from what it should be: windows are short and steps long."""
         self._too_many: int | None = None
         """So many under way brought a 429; None where none has been seen lately."""
-        self._budget = _BUDGET
-        self._full = _BUDGET
+        self._budget = _BUDGET_LEAST
+        self._full = _BUDGET_LEAST
         """What the budget holds at most."""
         self._cuts = 0
         self._cut_at = self._rested_at = self._dear_until = float("-inf")
@@ -251,7 +251,7 @@ class Limit:
         """Decide whether more, less or neither is tried."""
         has_changed = self._rate > 0 and abs(rate - self._rate) > _CHANGED * self._rate
         self._rate = (self._rate + rate) / 2 if self._rate and not has_changed else rate
-        self._full = min(max(_BUDGET, _EARNED * _BUDGET_SECONDS * self._rate), _BUDGET_MOST)
+        self._full = min(max(_BUDGET_LEAST, _EARNED * _BUDGET_SECONDS * self._rate), _BUDGET_MOST)
         if has_changed:
             self._is_settled = False
         if has_changed or self._is_seeking or now - self._rested_at > _REST_SECONDS:

@@ -56,6 +56,22 @@ def test_other_capacity_is_found_within_30_s(capacity: Capacity, factor: float) 
     assert course.share_throttled(since=30) < 0.01
 
 
+@pytest.mark.parametrize("trip", [0.001, 0.02])
+def test_doubling_is_found_within_30_s_where_4_answers_a_second_come_and_none_waits(trip: float) -> None:
+    capacity = Capacity(workers=2, queue=0, service_seconds=0.5)
+    changed = replace(capacity, workers=4)
+    course = run(Limit(256), capacity, 100, trip=trip, changes=[(40, changed)])
+    assert course.rate(70) >= 0.95 * best_fixed(changed, _long_enough(changed, 1200), trip=trip)
+    assert course.share_throttled(since=40) < 0.01
+
+
+def test_bursts_of_429_among_many_answers_are_no_reason_to_shrink() -> None:
+    capacity = Capacity(workers=32, queue=5, service_seconds=0.02)
+    course = run(Limit(256), capacity, 12, trip=0.02)
+    assert course.rate(6) >= 0.9 * best_fixed(capacity, 3, trip=0.02)
+    assert course.share_throttled() < 0.01
+
+
 @pytest.mark.parametrize("service_seconds", [0.05, 0.2])
 def test_slower_or_faster_answers_are_no_reason_to_shrink(service_seconds: float) -> None:
     capacity = Capacity(workers=10, queue=100, service_seconds=0.1)
