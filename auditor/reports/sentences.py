@@ -97,6 +97,7 @@ def summary(data: ReportData) -> list[str]:
         _coverage(data),
         *_gaps(data),
         *_warnings(data),
+        *_exactness(data),
         *_rules(data),
     ]
 
@@ -242,6 +243,13 @@ def _warnings(data: ReportData) -> list[str]:
     if not swept:
         return []
     return [f"In {_names(swept)} the auditor's own token was looked up with itself, which may move its last-used date."]
+
+
+def _exactness(data: ReportData) -> list[str]:
+    if data.exact_since is None or data.instant >= data.exact_since:
+        return []
+    whole = f"History is whole from {data.exact_since:%Y-%m-%d} on only"
+    return [f"{whole}: when tokens were last used, and the words of findings, may differ from what a report said then."]
 
 
 def _rules(data: ReportData) -> list[str]:

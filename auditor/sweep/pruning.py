@@ -112,9 +112,8 @@ class _Pace:
 
 
 async def _remove(connection: Connection, kind: Kind, before: datetime, pace: _Pace) -> int:
-    total, rows = 0, retention.AT_ONCE
-    while rows == retention.AT_ONCE:
-        rows = await pace.after(kind, _REMOVALS[kind](connection, before)) or 0
+    total = 0
+    while rows := await pace.after(kind, _REMOVALS[kind](connection, before)):
         total += rows
     return total
 
@@ -122,11 +121,10 @@ async def _remove(connection: Connection, kind: Kind, before: datetime, pace: _P
 async def _remove_uses(connection: Connection, before: datetime, now: datetime, pace: _Pace) -> int:
     total = 0
     for environment in await retention.outdated(connection, before):
-        is_over = False
-        while not is_over:
-            removed = await pace.after(Kind.USES, retention.remove_uses(connection, environment, before, now))
-            is_over = removed is None
-            total += removed or 0
+        while (
+            removed := await pace.after(Kind.USES, retention.remove_uses(connection, environment, before, now))
+        ) is not None:
+            total += removed
     return total
 
 

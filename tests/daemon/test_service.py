@@ -34,14 +34,22 @@ async def value(database: Pool, question: str) -> object:
 
 
 async def test_service_sweeps_on_schedule_says_how_it_is_and_ends_in_order(
-    tmp_path: Path, database_url: Secret
+    tmp_path: Path, database_url: Secret, database: Pool
 ) -> None:
     began_at = datetime.now(UTC)
+    async with database.acquire() as connection:  # what is older than [retention] keeps it
+        await connection.execute(
+            """
+            insert into queue_log (job_id, status, priority, entrypoint, created)
+            values (1, 'successful', 0, 'sweep:prod', now() - interval '31 days')
+            """
+        )
     async with site(tmp_path, database_url) as here:
         with manager(str(tmp_path / "notify")) as manages:
             environ = {"NOTIFY_SOCKET": manages.address, "WATCHDOG_USEC": "200000"}
             async with running(here, is_forked=False, **environ) as service:
                 await service.until("sweep_finished", 2, status="complete", found=3)
+                await service.until("rows_removed", kind="queue_log")
                 assert await service.get("/healthz") == (200, "ok\n")
                 assert await service.get("/readyz") == (200, "ready\n")
                 status, text = await service.get("/metrics")
@@ -61,6 +69,7 @@ async def test_service_sweeps_on_schedule_says_how_it_is_and_ends_in_order(
     assert samples["auditor_environment_concurrency_limit", "prod"] == 4
     assert samples["auditor_sweeps_total", "prod", "complete"] >= 2
     assert samples["auditor_lookups_total", "prod", "found"] == 3 * samples["auditor_sweeps_total", "prod", "complete"]
+    assert samples["auditor_rows_removed_total", "queue_log"] == 1
     assert samples["auditor_lookup_seconds_count", "prod"] == samples["auditor_lookups_total", "prod", "found"]
     for name in ("auditor_sweep_finished_timestamp_seconds", "auditor_sweep_complete_timestamp_seconds"):
         assert began_at.timestamp() < samples[name, "prod"] <= datetime.now(UTC).timestamp()

@@ -257,3 +257,10 @@ def test_waivers_that_end_soon_are_told(waivers: Sequence[tuple[int, int]], word
         for ahead, muted in waivers
     ]
     assert told("waiver", waivers=in_force) == ([words] if words else [])
+
+
+@pytest.mark.parametrize(("days", "is_told"), [(-1, False), (0, False), (1, True)])
+def test_report_of_before_history_is_whole_says_so(days: int, is_told: bool) -> None:
+    data = msgspec.structs.replace(report(environment()), as_of=NOW, exact_since=NOW + timedelta(days=days))
+    told = f"History is whole from {data.exact_since:%Y-%m-%d} on only"
+    assert (told in "\n".join(summary(data))) is is_told
