@@ -48,6 +48,7 @@ async def _end_with(said: asyncio.StreamReader) -> None:
 
 def main() -> int:
     """Serve as standard input orders, and return the exit code."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the service takes it: it would end the process
     order, outbox = taken(Order)
     try:
         with ungrouped():

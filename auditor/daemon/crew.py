@@ -49,7 +49,8 @@ class Crew:
         self._order = order
         self._environ = {name: value for name, value in environ.items() if name not in _OF_THE_MANAGER}
         self._measurements = measurements
-        self._sweeping: dict[Child, list[str]] = {}
+        self._sweeping: dict[Child, list[str] | None] = {}
+        """What each sweeps; None before it has said its first word."""
 
     @property
     def processes(self) -> int:
@@ -59,12 +60,13 @@ class Crew:
     @property
     def sweeping(self) -> Set[str]:
         """Environments that they sweep, as they said last."""
-        return {name for names in self._sweeping.values() for name in names}
+        return {name for names in self._sweeping.values() for name in names or ()}
 
     def reload(self) -> None:
-        """Have them read the configuration again."""
-        for child in self._sweeping:
-            child.signal(signal.SIGHUP)
+        """Have them read the configuration again; one that has only been started reads it anyway, and is left alone."""
+        for child, names in self._sweeping.items():
+            if names is not None:
+                child.signal(signal.SIGHUP)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the processes going until asked to stop, and then until the last has ended."""
@@ -99,7 +101,7 @@ class Crew:
     async def _run_one(self, stopping: asyncio.Event) -> tuple[int, int]:
         """Start one, and return its process id and exit code once it is gone."""
         async with started(_MODULE, self._order, self._environ) as child:
-            self._sweeping[child] = []
+            self._sweeping[child] = None
             try:
                 with ungrouped():
                     async with asyncio.TaskGroup() as tasks:

@@ -31,7 +31,7 @@ def test_every_command_of_the_design_is_there() -> None:
     top = {path[0] for path, _command in ALL if path}
     assert top == {
         *("demo", "sweep", "run", "check", "tokens", "rules", "findings", "policy", "report", "version"),
-        *("waive", "waivers", "revocable", "forecast", "hooks", "evidence", "alerts", "ack", "reports"),
+        *("waive", "waivers", "revocable", "forecast", "hooks", "evidence", "alerts", "ack", "reports", "database"),
     }
     kept = {path[1] for path, _command in ALL if path[:1] == ("tokens",) and len(path) > 1}
     assert kept == {"import", "add", "list", "remove", "rotate-key"}

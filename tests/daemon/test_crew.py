@@ -1,5 +1,6 @@
 """A service of several processes: they share its work, and it answers for all of them."""
 
+import asyncio
 import signal
 from pathlib import Path
 
@@ -52,6 +53,7 @@ async def test_processes_share_sweeps_are_counted_together_and_end_together(
             await service.until("sweep_finished", 1 + len(OTHERS), status="complete", found=3)
             (other,) = further(service)
 
+            await service.until("service_started", role="worker")
             service.signal(signal.SIGHUP)
             await service.until("configuration_reloaded", 2)
 
@@ -59,7 +61,10 @@ async def test_processes_share_sweeps_are_counted_together_and_end_together(
             await service.until("worker_process_died", worker=other.pid, how="signal 9")
             await service.until("service_started", 2, role="worker")
             await until(lambda: bool(further(service)), service)
-            _status, text = await service.get("/metrics")
+            status, text = await service.get("/metrics")
+            while status != 200:  # the database may be being opened anew
+                await asyncio.sleep(0.05)
+                status, text = await service.get("/metrics")
             (other,) = further(service)
             assert await service.stop() == 0
             assert len(service.said("service_stopped")) == 2
