@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from auditor.daemon.backoff import LONGEST, Backoff
 from auditor.daemon.child import Child, Order, started
 from auditor.daemon.measurements import Measurement, Measurements, note
 from auditor.model.errors import ungrouped
@@ -23,8 +24,6 @@ _SILENCE_SECONDS: Final = 60.0
 """One that has said nothing for so long hangs."""
 _END_SECONDS: Final = 60.0
 """How long one may take to end when it is asked to."""
-_BACKOFF_FIRST: Final = 1.0
-_BACKOFF_LONGEST: Final = 60.0
 
 _MODULE: Final = "auditor.cli.service_worker"
 _OF_THE_MANAGER: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
@@ -77,26 +76,22 @@ class Crew:
 
     async def _keep_one(self, stopping: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
-        wait = _BACKOFF_FIRST
+        backoff = Backoff(stopping)
         while not stopping.is_set():
             begun = loop.time()
             pid, code = await self._run_one(stopping)
             if stopping.is_set():
                 return
-            if loop.time() - begun > _BACKOFF_LONGEST:
-                wait = _BACKOFF_FIRST
+            if loop.time() - begun > LONGEST:
+                backoff.reset()
             log.error(
                 "worker_process_died",
                 worker=pid,
                 how=f"signal {-code}" if code < 0 else f"exit code {code}",
-                next_try_seconds=wait,
+                next_try_seconds=backoff.seconds,
                 effect="its environments are taken over within a minute, where they were",
             )
-            try:
-                async with asyncio.timeout(wait):
-                    await stopping.wait()
-            except TimeoutError:
-                wait = min(wait * 2, _BACKOFF_LONGEST)
+            await backoff.wait()
 
     async def _run_one(self, stopping: asyncio.Event) -> tuple[int, int]:
         """Start one, and return its process id and exit code once it is gone."""

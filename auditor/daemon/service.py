@@ -24,6 +24,7 @@ from auditor.config.document import ScheduleSettings
 from auditor.config.load import Config
 from auditor.config.scheduled_reports import ReportSettings, missing_extras, unwritable
 from auditor.credentials.reference import Resolver
+from auditor.daemon.backoff import Backoff
 from auditor.daemon.child import Order
 from auditor.daemon.crew import Crew
 from auditor.daemon.measurements import Measurements, Retold
@@ -41,8 +42,6 @@ from auditor.web.metrics import Metrics
 
 T = TypeVar("T")
 
-_BACKOFF_FIRST: Final = 1.0
-_BACKOFF_LONGEST: Final = 60.0
 _STATUS_SECONDS: Final = 15.0
 _RESTART_ONLY: Final = ("database", "encryption", "sweeps", "web")
 
@@ -139,12 +138,13 @@ class Service:
 
     async def _serve(self, config: Config, tasks: asyncio.TaskGroup) -> None:
         """Open everything and work, again and again while the database comes and goes, until asked to stop."""
-        wait = _BACKOFF_FIRST
+        backoff = Backoff(self._stopping)
         has_worked = False
         while not self._stopping.is_set():
             try:
                 async with self._opened(config) as worker:
-                    wait, has_worked = _BACKOFF_FIRST, True
+                    backoff.reset()
+                    has_worked = True
                     self._start_crew(config, tasks)
                     config = await self._work(worker, config)
                 continue
@@ -156,9 +156,8 @@ class Service:
                 event, problem = "configuration_unusable", str(error)  # a secret's command that fails, for instance
             self._why_not_ready = problem
             self._notifier.status(f"waiting: {problem}")
-            log.error(event, problem=problem, next_try_seconds=wait)
-            await self._sleep(wait)
-            wait = min(wait * 2, _BACKOFF_LONGEST)
+            log.error(event, problem=problem, next_try_seconds=backoff.seconds)
+            await backoff.wait()
 
     @asynccontextmanager
     async def _opened(self, config: Config) -> AsyncIterator[Worker]:
@@ -260,14 +259,15 @@ class Service:
 
     async def _take(self, slot: datetime, take: Callable[[], Awaitable[None]]) -> None:
         """Take a slot, however often the database must be asked; whether it is away for good others find out."""
-        wait = _BACKOFF_FIRST
+        backoff = Backoff(self._stopping)
         while True:
             try:
                 await take()
             except StoreUnavailable as error:
-                log.warning("slot_not_taken", slot=slot.isoformat(), problem=str(error), next_try_seconds=wait)
-                await self._sleep(wait)
-                wait = min(wait * 2, _BACKOFF_LONGEST)
+                log.warning(
+                    "slot_not_taken", slot=slot.isoformat(), problem=str(error), next_try_seconds=backoff.seconds
+                )
+                await backoff.wait()
             else:
                 return
 
@@ -334,11 +334,3 @@ class Service:
         while seconds is not None:
             self._notifier.alive()
             await asyncio.sleep(seconds)
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, or wake as soon as asked to stop."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
