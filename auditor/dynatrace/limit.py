@@ -220,7 +220,7 @@ class Limit:
         share = max(abs(target - self._base) / self._base, _STEP)
         self._needed = 2 * target
         enough = ceil(_WINDOW_ANSWERS / (share * share))
-        if trial is _Trial.UP and self._too_many is not None and target >= self._too_many:
+        if trial is _Trial.UP and self._is_at_edge(target):
             self._needed = max(self._needed, min(_EDGE_ANSWERS * target, enough))
         elif not self._is_seeking:
             self._needed = max(self._needed, enough)
@@ -263,7 +263,7 @@ class Limit:
 
     def _judge_more(self, now: float, rate: float, *, is_short: bool) -> None:
         """Decide whether the higher limit stays, which at the edge of 429s it does if it cost no more than it may."""
-        is_at_edge = self._too_many is not None and self.value >= self._too_many
+        is_at_edge = self._is_at_edge(self.value)
         if is_at_edge or is_short or rate >= self._rate * (1 + _GAIN):
             self._base, self._rate = self.value, rate
             if is_at_edge:
@@ -287,6 +287,10 @@ class Limit:
         else:
             self._is_seeking = False
             self._open(_Trial.NONE, self._base)
+
+    def _is_at_edge(self, limit: int) -> bool:
+        """Whether so many under way have brought a 429."""
+        return self._too_many is not None and limit >= self._too_many
 
     def _try_edge(self, now: float) -> None:
         """Try one request more as soon as that may cost a 429, where nothing else keeps the limit down."""

@@ -2,8 +2,8 @@
 
 aiohttp's connector does what is hard: names, TLS, proxies, connections kept alive; and its protocol parses answers.
 What its session adds - cookies, redirects, content types, headers merged anew, a task that writes - is wanted in no
-request of ours, and costs two thirds of a lookup's processor time (``docs/performance.md``). So the head of a request
-is written once, and each request is one write and one read. What fails, fails with aiohttp's own errors.
+request of ours, and costs two thirds of a lookup's processor time (``docs/decisions/0004-http.md``). So the head of a
+request is written once, and each request is one write and one read. What fails, fails with aiohttp's own errors.
 """
 
 import asyncio

@@ -83,10 +83,7 @@ class Recorder:
         self._deadlines = Deadlines(subject.policy, subject.name)
         self._reasons: Counter[str] = Counter()
         self._outcomes: Counter[Outcome] = Counter()
-        self._judged_outcomes: Counter[Outcome] = Counter()
-        """Those of batches that are not written yet among them."""
-        self._is_known_here = True
-        """Whether the environment seems to be the one that the tokens are of."""
+        """How lookups ended so far, those of a batch that is not written yet among them."""
         self._undecided: Counter[str] = Counter()
         """Rules that could not tell of a token, with how many tokens."""
         self._undecided_because: Mapping[str, str] = {}
@@ -97,7 +94,6 @@ class Recorder:
         """Count on from what an earlier process recorded of this sweep; call it before the first batch."""
         self._reasons = Counter(account.reasons)
         self._outcomes = Counter({Outcome.FOUND: account.found, Outcome.MISSING: account.missing})
-        self._judged_outcomes = Counter(self._outcomes)
 
     async def judge(self, connection: Connection, batch: Sequence[Looked]) -> Judged:
         """Say what becomes of a batch's findings; writes nothing."""
@@ -109,9 +105,7 @@ class Recorder:
             except_rules=self._subject.policy.comparing,
         )
         past = await histories(connection, recorded, now, self._lookback)
-        self._judged_outcomes.update(looked.lookup.outcome for looked in batch)
-        found, missing = self._judged_outcomes[Outcome.FOUND], self._judged_outcomes[Outcome.MISSING]
-        self._is_known_here = found > 0 or missing < NONE_FOUND_AMONG
+        self._outcomes.update(looked.lookup.outcome for looked in batch)
         undecided: list[Mapping[str, str]] = []
         decided = [
             self._changes(entry, history, known.get(entry.known.id, ()) if entry.known else (), now, undecided)
@@ -147,13 +141,17 @@ class Recorder:
             await sweeps.count(connection, self._sweep, outcomes, reasons, now)
         # Only what was committed is counted and told.
         self._reasons = reasons
-        self._outcomes += outcomes
         for unassessed in judged.undecided:
             self._undecided.update(unassessed.keys())
             self._undecided_because = {**unassessed, **self._undecided_because}
         self._count_unknown_scopes(batch)
         self._teller.tell(told, now)
         return outcomes
+
+    @property
+    def _is_known_here(self) -> bool:
+        """Whether the environment seems to be the one that the tokens are of."""
+        return self._outcomes[Outcome.FOUND] > 0 or self._outcomes[Outcome.MISSING] < NONE_FOUND_AMONG
 
     def tell_none_found(self) -> None:
         """Log that the environment knew none of its tokens, which is the wrong url more often than the truth."""
