@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 from auditor.model.secret import Secret
 from auditor.simulator import Simulator, World, serve
@@ -21,16 +22,7 @@ from tests.forking import Forked, forked
 
 PATIENCE_SECONDS = 120
 """For what a service does in a few seconds, on a machine that is busy with other things."""
-CONFIGURATION = """\
-[database]
-url = {{ env = "DATABASE_URL" }}
-
-[encryption]
-key = {{ env = "MASTER_KEY" }}
-
-[policy]
-files = ["policy.toml"]
-
+ENVIRONMENT = """\
 [environments.prod]
 url = "{url}"
 token = {{ env = "OWN_TOKEN" }}
@@ -43,6 +35,21 @@ type = "plain"
 path = "tokens"
 environment = "prod"
 
+"""
+CONFIGURATION = (
+    """\
+[database]
+url = {{ env = "DATABASE_URL" }}
+
+[encryption]
+key = {{ env = "MASTER_KEY" }}
+
+[policy]
+files = ["policy.toml"]
+
+"""
+    + ENVIRONMENT
+    + """\
 [schedules.often]
 every = "1s"
 jitter_seconds = 0
@@ -53,6 +60,7 @@ listen = "{listen}"
 [log]
 format = "json"
 """
+)
 
 
 @dataclass
@@ -220,6 +228,15 @@ async def running(
                 process.kill()
             await process.wait()
             await reading
+
+
+def samples_of(metrics: str) -> dict[tuple[str, ...], float]:
+    """Return the values of metrics by name and labels."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+    }
 
 
 async def until(is_so: Callable[[], bool], service: Running | None = None) -> None:

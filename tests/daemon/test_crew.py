@@ -5,30 +5,16 @@ import signal
 from pathlib import Path
 
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
 from auditor.model.secret import Secret
 from auditor.simulator import Capacity
-from tests.daemon.stage import CONFIGURATION, Running, running, site, until
+from tests.daemon.stage import CONFIGURATION, ENVIRONMENT, Running, running, samples_of, site, until
 
 OTHERS = ("east", "north", "west")
-ENVIRONMENT = """
-[environments.NAME]
-url = "{url}"
-token = {{ env = "OWN_TOKEN" }}
-attempts = 1
-concurrency = 4
-allow_http = true
-
-[sources.NAME]
-type = "plain"
-path = "tokens"
-environment = "NAME"
-"""
 CREW = (
     CONFIGURATION.replace('every = "1s"', 'every = "300d"')
     + "\n[sweeps]\nat_once = 2\nworkers = 2\n"
-    + "".join(ENVIRONMENT.replace("NAME", name) for name in OTHERS)
+    + "".join(ENVIRONMENT.replace("prod", name).replace("vault", f"vault-{name}") for name in OTHERS)
 )
 
 
@@ -69,11 +55,7 @@ async def test_processes_share_sweeps_are_counted_together_and_end_together(
             assert await service.stop() == 0
             assert len(service.said("service_stopped")) == 2
     assert not other.is_running()
-    samples = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    samples = samples_of(text)
     assert samples["auditor_processes",] == 2
     for name in ("prod", *OTHERS):
         assert samples["auditor_sweeps_total", name, "complete"] == 1

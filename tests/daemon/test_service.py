@@ -12,7 +12,6 @@ from pathlib import Path
 
 import asyncpg
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
 from auditor.alerts.deliveries import HEARTBEAT
 from auditor.model.secret import Secret
@@ -22,7 +21,7 @@ from auditor.store.connection import Pool
 from auditor.store.ownership import Ownership
 from tests.alerts.alertmanager_receiver import AlertmanagerReceiver
 from tests.alerts.receivers import receiving
-from tests.daemon.stage import CONFIGURATION, Running, manager, running, site, until
+from tests.daemon.stage import CONFIGURATION, Running, manager, running, samples_of, site, until
 
 ONCE = CONFIGURATION.replace('every = "1s"', 'every = "300d"')
 """A schedule whose last slot is caught up at the start, and whose next is far away."""
@@ -55,11 +54,7 @@ async def test_service_sweeps_on_schedule_says_how_it_is_and_ends_in_order(
                 status, text = await service.get("/metrics")
                 assert await service.stop() == 0
     assert status == 200
-    samples = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    samples = samples_of(text)
     assert samples["auditor_findings_open", "prod", "high"] == 3
     assert samples["auditor_findings_open", "prod", "critical"] == 0
     assert samples["auditor_findings_waived", "prod", "high"] == 0
