@@ -81,7 +81,7 @@ def shares(weights: Mapping[str, int], workers: int) -> list[list[str]]:
 
 async def sweep_shared(
     session: Session,
-    order: Order,
+    order: child.Order,
     dealt: Sequence[Sequence[str]],
     *,
     progress: Mapping[str, Progress],
@@ -89,15 +89,15 @@ async def sweep_shared(
 ) -> list[SweepSummary]:
     """Sweep each share in a process of its own, and return how the sweeps ended.
 
-    Nothing is swept unless every worker has opened its parts. ``order`` is that of all; its environments are replaced.
-    Asked to stop, workers record what is under way; cancelled, they are killed, and so is the batch under way. One that
-    dies is told of, and what it had not swept is not in the result; others go on. Raises what a worker failed with.
+    Nothing is swept unless every worker has opened its parts. ``order`` is what all of them are told. Asked to stop,
+    workers record what is under way; cancelled, they are killed, and so is the batch under way. One that dies is told
+    of, and what it had not swept is not in the result; others go on. Raises what a worker failed with.
     """
     summaries: list[SweepSummary] = []
     async with AsyncExitStack() as stack:
         workers = []
         for share in dealt:
-            own = msgspec.structs.replace(order, environments=share)
+            own = Order(**msgspec.structs.asdict(order), environments=share)
             process = await stack.enter_async_context(child.started(_MODULE, own, session.environ))
             workers.append(_Worker(process, share, progress, summaries))
         with ungrouped():

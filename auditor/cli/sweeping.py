@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -11,12 +10,11 @@ from auditor.alerts.refreshing import Refresher
 from auditor.cli import exits
 from auditor.cli.progress import watched
 from auditor.cli.session import Session, now, require_known, run_loop
-from auditor.cli.sharing import Order, shares, sweep_shared
+from auditor.cli.sharing import shares, sweep_shared
 from auditor.cli.showing import console, print_json, print_table, text
 from auditor.config.assembly import Assembly
 from auditor.config.load import Config
-from auditor.daemon.child import log_format_of
-from auditor.log import is_journal
+from auditor.daemon.child import order_of
 from auditor.model.errors import ConfigError, Problem, SweepUnderWay
 from auditor.model.finding import Severity
 from auditor.model.sweep import SweepStatus, SweepSummary
@@ -175,13 +173,8 @@ async def _sweep_shared(
         async with pool.acquire() as connection:
             enrolled = await last_enrolled(connection)
     weights = {name: enrolled.get(name, 0) for name in names}
-    order = Order(
-        config=str(config.path),
-        environments=(),
-        log_format=log_format_of(session.log_format or config.document.log.format),
-        log_level=session.log_level,
-        is_for_journal=is_journal(sys.stderr, session.environ),
-    )
+    log_format = session.log_format or config.document.log.format
+    order = order_of(config.path, session.log_level, log_format, session.environ)
     return await sweep_shared(session, order, shares(weights, workers), progress=progress, stopping=stop.asked)
 
 

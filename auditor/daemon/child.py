@@ -10,11 +10,12 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 import msgspec
 
-from auditor.log import LogFormat, LogLevel
+from auditor.log import LogFormat, LogLevel, is_journal
 from auditor.processes import python_of
 
 _LONGEST_MESSAGE: Final = 16_000_000
@@ -132,9 +133,14 @@ async def started(module: str, order: Order, environ: Mapping[str, str]) -> Asyn
         await process.wait()
 
 
-def log_format_of(wanted: LogFormat) -> LogFormat:
-    """Return how such a process logs, whose standard error is never a terminal."""
-    return "console" if wanted == "auto" and sys.stderr.isatty() else wanted
+def order_of(config: Path, log_level: LogLevel | None, log_format: LogFormat, environ: Mapping[str, str]) -> Order:
+    """Return what a process is told that is to log as this one does, though its standard error is never a terminal."""
+    return Order(
+        config=str(config.absolute()),
+        log_format="console" if log_format == "auto" and sys.stderr.isatty() else log_format,
+        log_level=log_level,
+        is_for_journal=is_journal(sys.stderr, environ),
+    )
 
 
 def _pass_on(lines: bytes) -> None:
