@@ -276,7 +276,7 @@ class Client:
         status, headers = answer.status, answer.headers
         allowance = allowance_of(headers, self.clock()) if _REMAINING in headers else None
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            if allowance is None or allowance.remaining > 0:
+            if allowance is None or allowance.remaining > 0 or not allowance.reset_seconds:
                 self._give_way(headers, started, now, under_way)
         elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
             self.limit.answered(started, now, under_way)
@@ -369,10 +369,14 @@ def _is_compressed(answer: Answer) -> bool:
 
 
 def _next_wait(failure: Exception) -> bool | float:
-    """Decide for stamina: whether to try again, or after how many seconds where the environment said so."""
+    """Decide for stamina: whether to try again, or after how many seconds where the environment said so.
+
+    0 seconds (``Retry-After: 0``, a quota that is reset already) are no answer to when: stamina would send all attempts
+    at once, so they are spread as where nothing was said.
+    """
     if not isinstance(failure, _Passing):
         return False
-    if failure.wait_seconds is None:
+    if not failure.wait_seconds:
         return True
     return failure.wait_seconds if failure.wait_seconds <= _RETRY_AFTER_LIMIT else False
 

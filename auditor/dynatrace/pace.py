@@ -50,7 +50,7 @@ class Allowance(NamedTuple):
     remaining: int
     """Requests that may still be sent."""
     reset_seconds: float
-    """Until there are new ones; 0 where that is not said."""
+    """Until there are new ones; 0 where that is not said, is over, or is too far away to be meant."""
 
 
 def allowance_of(headers: Mapping[str, str], now: datetime) -> Allowance | None:
@@ -58,7 +58,8 @@ def allowance_of(headers: Mapping[str, str], now: datetime) -> Allowance | None:
 
     Older clusters and the Managed Cluster API send ``X-RateLimit-Remaining``, and in ``X-RateLimit-Reset`` an instant
     in microseconds since the epoch (the provider's page *Access limit*). It is of their clock, and so is ``Date``;
-    ``now`` stands in where that is missing.
+    ``now`` stands in where that is missing. An instant more than a day away is a mistake: no quota lasts so long, and
+    to believe it would end the sweep.
     """
     try:
         remaining = max(0, int(headers["X-RateLimit-Remaining"]))
@@ -69,4 +70,4 @@ def allowance_of(headers: Mapping[str, str], now: datetime) -> Allowance | None:
     except (KeyError, ValueError, OverflowError):
         return Allowance(remaining, 0.0)
     seconds = resets_at - sent_at(headers, now).timestamp()
-    return Allowance(remaining, min(max(0.0, seconds), LONGEST_WAIT_SECONDS))
+    return Allowance(remaining, seconds if 0 < seconds <= LONGEST_WAIT_SECONDS else 0.0)

@@ -23,6 +23,7 @@ from auditor.simulator.app import Environment, make_app
 from auditor.simulator.capacity import Capacity
 from auditor.simulator.faults import Fault, Faults, Plan
 from auditor.simulator.fleet import generate, secrets
+from auditor.simulator.quota import Quota
 from auditor.simulator.server import Simulator, serve
 from auditor.simulator.token import Condition, SimulatedToken, Token
 from auditor.simulator.world import SteppedClock, UnknownToken, World
@@ -34,6 +35,7 @@ __all__ = [
     "Fault",
     "Faults",
     "Plan",
+    "Quota",
     "SimulatedToken",
     "Simulator",
     "SteppedClock",

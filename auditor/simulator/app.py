@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from email.utils import format_datetime
 
 from aiohttp import hdrs, web
 
@@ -11,6 +12,7 @@ from auditor.simulator.api import MAX_BODY, Api, Call, secret_in
 from auditor.simulator.capacity import Capacity, Pool, Throttled
 from auditor.simulator.faults import Faults, Injector
 from auditor.simulator.minting import PREFIX
+from auditor.simulator.quota import Meter, Quota
 from auditor.simulator.wire import NOT_FOUND_PAGE, respond, respond_with, throttled
 from auditor.simulator.world import World
 
@@ -30,6 +32,7 @@ class Environment:
         """Lookups that reached the API, whatever it answered."""
         self._seed = seed
         self._pool = Pool(capacity, seed) if capacity else None
+        self._meter: Meter | None = None
         self._injector = Injector(faults) if faults else None
 
     @property
@@ -55,6 +58,10 @@ class Environment:
             self._pool = Pool(capacity, self._seed)
         else:
             self._pool.resize(capacity, asyncio.get_running_loop().time())
+
+    def set_quota(self, quota: Quota | None) -> None:
+        """Serve so many requests in each span from now on, and say so as older clusters do; None: no such limit."""
+        self._meter = Meter(quota) if quota else None
 
     def set_faults(self, faults: Faults | None) -> None:
         """Change the faults from now on; counting of requests starts anew."""
@@ -103,6 +110,19 @@ class Environment:
         return handle
 
     async def _answer(self, request: web.Request, body: bytes, call: Callable[[Call], Answer]) -> Answer:
+        if self._meter is None:
+            return await self._answer_unmetered(request, body, call)
+        verdict = self._meter.take(asyncio.get_running_loop().time())
+        clock = self.world.now
+        headers = {"Date": format_datetime(clock, usegmt=True), **self._meter.headers(verdict, clock)}
+        if verdict.is_served:
+            answer = await self._answer_unmetered(request, body, call)
+        else:
+            self.answers[429] += 1
+            answer = throttled(None)
+        return answer._replace(headers={**answer.headers, **headers})
+
+    async def _answer_unmetered(self, request: web.Request, body: bytes, call: Callable[[Call], Answer]) -> Answer:
         if self._pool is not None:
             verdict = self._pool.arrive(asyncio.get_running_loop().time())
             if isinstance(verdict, Throttled):

@@ -46,7 +46,8 @@ MISSING = http(404, b'{"error":{"code":404,"message":"Token not found"}}')
 
 
 @pytest.fixture(autouse=True)
-def _no_waits_between_attempts() -> Iterator[None]:
+def _no_waits_between_attempts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("auditor.dynatrace.limit._PAUSE_FIRST", 0.001)
     with stamina.set_testing(True, attempts=100, cap=True):
         yield
 

@@ -104,8 +104,10 @@ def test_pause_that_is_over_holds_nothing_up() -> None:
         (quota(7), Allowance(7, 0)),
         (quota(0, NOW + timedelta(seconds=42)), Allowance(0, 42)),
         (quota(-3, NOW - timedelta(seconds=42)), Allowance(0, 0)),
-        (quota(0, NOW + timedelta(days=365)), Allowance(0, 86_400)),
+        (quota(0, NOW + timedelta(days=1)), Allowance(0, 86_400)),
+        (quota(0, NOW + timedelta(days=365)), Allowance(0, 0)),
         (quota(0, NOW) | {"X-RateLimit-Reset": "soon"}, Allowance(0, 0)),
+        (quota(0, NOW) | {"X-RateLimit-Reset": "9" * 400}, Allowance(0, 0)),
     ],
 )
 def test_quota_is_read_from_the_headers_of_an_older_cluster(
