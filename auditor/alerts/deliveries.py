@@ -23,7 +23,7 @@ from auditor.store import outbox
 from auditor.store.connection import Pool
 from auditor.store.database import translated
 from auditor.store.outbox import DeliveryState, Pending
-from auditor.store.queue import CHANNEL, queue_of, release
+from auditor.store.queue import CHANNEL, queue_of, register, release
 
 HEARTBEAT: Final = timedelta(seconds=15)
 """A job whose worker was not heard of for so long goes to another."""
@@ -254,7 +254,7 @@ async def drain(
         deliveries.stop(0)
 
     for name in hooks:
-        queue.entrypoint(outbox.entrypoint_of(name), concurrency_limit=JOBS_AT_ONCE, on_failure="hold")(deliver)
+        register(queue, outbox.entrypoint_of(name), deliver, at_once=JOBS_AT_ONCE)
     with translated():
         async with pool.acquire() as connection:
             await release(connection)
@@ -264,7 +264,7 @@ async def drain(
         )
         try:
             await asyncio.shield(running)
-        except asyncio.CancelledError:  # PgQueuer would drop the jobs under way, and the alerts with them
+        except asyncio.CancelledError:  # what is under way ends in order
             stop()
             await running
             raise

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ from auditor.model.sweep import SweepStatus
 from auditor.store import outbox, sweeps
 from auditor.store.connection import Pool
 from auditor.store.database import translated, until_lost
-from auditor.store.queue import CHANNEL, enqueue, follow_clock, queue_of, release, retry_failed
+from auditor.store.queue import CHANNEL, enqueue, follow_clock, queue_of, register, release, retry_failed
 from auditor.store.retention import agreed
 from auditor.sweep.due import Due
 from auditor.sweep.pruning import prune
@@ -140,16 +140,16 @@ class Worker:
                 self.pool, connections=document.database.connections, at_once=document.sweeps.at_once
             )
         for name in document.environments:
-            _register(self._sweeps, _entrypoint_of(name), self._sweep)
+            register(self._sweeps, _entrypoint_of(name), self._sweep)
         for name in document.reports:
-            _register(self._queue, reports.entrypoint_of(name), self._report)
+            register(self._queue, reports.entrypoint_of(name), self._report)
         for name in assembly.hooks:
             self._deliver_to(name)
         if before is not None:
             await before.let_go()
 
     def _deliver_to(self, hook: str) -> None:
-        _register(self._queue, outbox.entrypoint_of(hook), self._deliver, at_once=JOBS_AT_ONCE)
+        register(self._queue, outbox.entrypoint_of(hook), self._deliver, at_once=JOBS_AT_ONCE)
 
     @asynccontextmanager
     async def _in_use(self) -> AsyncIterator[Assembly]:
@@ -336,14 +336,6 @@ def _queue_manager(pool: Pool, number: UUID) -> QueueManager:
     manager = QueueManager(queue_of(pool), CHANNEL)
     manager.queue_manager_id = QueueManagerId(number)
     return manager
-
-
-def _register(
-    queue: QueueManager, entrypoint: str, work: Callable[[Job], Awaitable[None]], *, at_once: int = 1
-) -> None:
-    """Have a queue's jobs of an entrypoint worked, of all workers so many at once; one that is already stays."""
-    if entrypoint not in queue.entrypoint_registry:
-        queue.entrypoint(entrypoint, concurrency_limit=at_once, on_failure="hold")(work)
 
 
 def _entrypoint_of(environment: str) -> str:

@@ -125,6 +125,32 @@ async def enqueue_deliveries(connection: Connection, hook: str, alerts: Sequence
     await enqueue(connection, entrypoint_of(hook), jobs)
 
 
+async def enqueue_forgotten(connection: Connection) -> int:
+    """Queue the deliveries that are pending though no job names them, and return how many.
+
+    There are none unless somebody emptied the queue, or restored the database without it.
+    """
+    rows = await connection.fetch(
+        """
+        with queued as materialized (
+            select entrypoint, alert::uuid
+            from queue_job, jsonb_array_elements_text(convert_from(payload, 'UTF8')::jsonb -> 'alerts') alert
+            where starts_with(entrypoint, $1)
+        )
+        select d.hook, array_agg(d.alert_id order by d.since, d.alert_id) as alerts
+        from delivery d
+        where d.state = 'pending' and not exists (
+            select from queued q where q.alert = d.alert_id and q.entrypoint = $1 || d.hook
+        )
+        group by d.hook
+        """,
+        entrypoint_of(""),
+    )
+    for row in rows:
+        await enqueue_deliveries(connection, row["hook"], row["alerts"])
+    return sum(len(row["alerts"]) for row in rows)
+
+
 async def claim(connection: Connection, job: Job, number: int, unheard: timedelta) -> Sequence[Pending]:
     """Return the job's alerts that the hook has not got yet, oldest first, and claim those that no other job is at.
 

@@ -1,16 +1,19 @@
 """The job queue (PgQueuer) in our database: its tables' names, and enqueueing inside a transaction of ours."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from pgqueuer import Queries
+from pgqueuer import Queries, RetryRequested
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver, AsyncpgPoolDriver
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder, QuerySchedulerBuilder
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel
+from pgqueuer.models import Job
 from pgqueuer.ports.driver import Driver
+from pgqueuer.qm import QueueManager
 
 from auditor.store.connection import Connection, Pool
 
@@ -42,6 +45,23 @@ _SETTINGS: Final = DBSettings(
 def queue_of(pool: Pool) -> Queries:
     """Return the queue over a pool, for a worker; the pool needs two connections at least."""
     return _queries(AsyncpgPoolDriver(pool))
+
+
+def register(queue: QueueManager, entrypoint: str, work: Callable[[Job], Awaitable[None]], *, at_once: int = 1) -> None:
+    """Have a queue's jobs of an entrypoint worked, of all workers so many at once; one that is already stays.
+
+    A job that fails is kept. So is one that is cancelled, which PgQueuer alone would drop: what is cancelled is the
+    worker, over an error elsewhere for instance, and not the work.
+    """
+
+    async def worked(job: Job) -> None:
+        try:
+            await work(job)
+        except asyncio.CancelledError as error:
+            raise RetryRequested(reason="its worker was cancelled") from error
+
+    if entrypoint not in queue.entrypoint_registry:
+        queue.entrypoint(entrypoint, concurrency_limit=at_once, on_failure="hold")(worked)
 
 
 async def install_queue(connection: Connection) -> None:

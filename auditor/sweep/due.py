@@ -40,16 +40,26 @@ class Due:
     async def make(self, now: datetime, *, is_thorough: bool = True) -> int:
         """Put what is due into the outbox and let held alerts go; return how many messages that makes.
 
-        Without ``is_thorough`` findings are not looked at, which is the dear part. Does nothing while another process
-        is at it.
+        Without ``is_thorough`` neither findings nor all of the queue are looked at, which is the dear part. Does
+        nothing while another process is at it.
         """
         async with digests.alone(self._pool) as connection:
             if connection is None:
                 return 0
-            if is_thorough and self._routing.destinations:
-                for watched in self._watched:
-                    await Reminder(connection, self._routing, watched, now).run()
+            if is_thorough:
+                await self._enqueue_forgotten(connection)
+                if self._routing.destinations:
+                    for watched in self._watched:
+                        await Reminder(connection, self._routing, watched, now).run()
             return await self._tell_of_dead(connection, now) + await self._release(connection, now)
+
+    async def _enqueue_forgotten(self, connection: Connection) -> None:
+        if deliveries := await outbox.enqueue_forgotten(connection):
+            log.warning(
+                "deliveries_queued_again",
+                deliveries=deliveries,
+                reason="they were pending, and the queue had no job for them",
+            )
 
     async def _release(self, connection: Connection, now: datetime) -> int:
         """Let go what was held until now, in digests where hooks take them."""

@@ -1,9 +1,14 @@
 """The queue's jobs and the clock of the database, by which they wait."""
 
+import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
+from pgqueuer.models import Job
+from pgqueuer.qm import QueueManager
+
 from auditor.store.connection import Pool
-from auditor.store.queue import enqueue, follow_clock, retry_failed
+from auditor.store.queue import CHANNEL, enqueue, follow_clock, queue_of, register, retry_failed
 
 HOUR = timedelta(hours=1)
 
@@ -37,3 +42,24 @@ async def test_job_that_could_not_be_put_back_is_tried_again_after_a_minute(data
         assert await retry_failed(connection) == 1
         rows = await connection.fetch("select status, dedupe_key from queue_job order by id")
         assert [tuple(row) for row in rows] == [("queued", None), ("queued", "key")]
+
+
+async def test_job_that_is_cancelled_goes_back_into_the_queue(database: Pool) -> None:
+    begun = asyncio.Event()
+
+    async def work(_job: Job) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    queue = QueueManager(queue_of(database), CHANNEL)
+    register(queue, "deliver:team", work)
+    async with database.acquire() as connection:
+        await enqueue(connection, "deliver:team", [b"1"])
+        running = asyncio.create_task(queue.run())
+        await begun.wait()
+        for _time in range(2):  # the first has it wait for what is under way, the second reaches that
+            running.cancel()
+            await asyncio.sleep(0.05)
+        with suppress(asyncio.CancelledError):
+            await running
+        assert await connection.fetchval("select status from queue_job") == "queued"

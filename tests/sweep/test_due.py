@@ -108,3 +108,20 @@ async def test_dead_letters_of_one_hook_are_told_to_the_others_once_and_can_be_t
         tried = await dead_letters.retry(connection, now, hook="team", alert=None)
     assert tried.revived == dead > 0
     assert len(await audit.told("team")) == dead
+
+
+async def test_alerts_whose_jobs_are_gone_from_the_queue_are_delivered_all_the_same(
+    database: Pool, stage: Stage
+) -> None:
+    audit = audit_of(database, stage, [Destination(hook="team", every_first_finding=True), Destination(hook="ops")])
+    await audit.sweep()
+    async with database.acquire() as connection:
+        await connection.execute("delete from queue_job where entrypoint = 'deliver:team'")
+        waiting = await connection.fetchval("select count(*) from delivery where hook = 'team' and state = 'pending'")
+    assert await audit.told("team") == []
+    await audit.make_due()
+    assert len(await audit.told("team")) == waiting > 0
+    async with database.acquire() as connection:
+        jobs = await connection.fetchval("select count(*) from queue_job")
+        await audit.make_due()
+        assert await connection.fetchval("select count(*) from queue_job") == jobs
