@@ -8,6 +8,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -34,11 +35,17 @@ def meanings(table: type[Table]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for one in reversed(table.__mro__):
         if issubclass(one, Table):
-            found |= {name: meaning for name, meaning in _documented(one) if name in table.model_fields}
+            found |= {name: meaning for name, meaning in _documented(one).items() if name in table.model_fields}
     return found | {name: field.description for name, field in table.model_fields.items() if field.description}
 
 
-def _documented(table: type[Table]) -> Iterator[tuple[str, str]]:
+@cache
+def _documented(table: type[Table]) -> Mapping[str, str]:
+    """Return what a class says of its own fields; a class above many is read once."""
+    return dict(_read(table))
+
+
+def _read(table: type[Table]) -> Iterator[tuple[str, str]]:
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(table))).body
     assert isinstance(definition, ast.ClassDef)
     for field, below in zip(definition.body, definition.body[1:], strict=False):

@@ -1,6 +1,7 @@
 """The forecast in reports: its months, its picture, and the page's section."""
 
 from datetime import UTC, date, datetime, timedelta
+from xml.etree.ElementTree import Element
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,9 @@ from auditor.policy.rules.exp_06 import Cliff
 from auditor.reports.calendar import HEIGHT, calendar
 from auditor.reports.expiry import months
 from auditor.reports.html import Html
-from tests.reports.report_samples import NOW, estate, expiry, report, written
-from tests.reports.test_html_report import HOSTILE, parsed, section, text_of
+from tests.reports.pages import parsed, section, short, text_of
+from tests.reports.report_samples import NOW, expiry, written
+from tests.reports.test_html_report import HOSTILE
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -57,9 +59,8 @@ def test_picture_holds_every_day_within_its_frame(days: dict[int, int], later: i
     assert [tick.x for tick in drawn.ticks] == sorted({tick.x for tick in drawn.ticks})
 
 
-async def test_page_shows_the_year_with_its_cliffs_and_the_proposal() -> None:
-    page = await written(Html(), estate())
-    shown = section(page, "forecast")
+async def test_page_shows_the_year_with_its_cliffs_and_the_proposal(estate_document: Element) -> None:
+    shown = section(estate_document, "forecast")
 
     assert "production 2 cliffs" in shown
     assert "62 of 142 live tokens expire from 2026-03-02 to 2027-03-01, at most 31 on one day." in shown
@@ -69,8 +70,7 @@ async def test_page_shows_the_year_with_its_cliffs_and_the_proposal() -> None:
         "in place of 31."
     ) in shown
     assert "None of its 58 live tokens expires in that time." in shown
-    document = parsed(page)
-    (picture,) = (one for one in document.iter(f"{SVG}svg") if one.get("class") == "year")
+    (picture,) = (one for one in estate_document.iter(f"{SVG}svg") if one.get("class") == "year")
     assert picture.get("role") == "img"
     assert "2 cliffs, at most 31 on one day" in str(picture.get("aria-label"))
     assert [one.get("class") for one in picture.iter(f"{SVG}rect")].count("cliff") == 2
@@ -79,17 +79,17 @@ async def test_page_shows_the_year_with_its_cliffs_and_the_proposal() -> None:
 
 
 async def test_page_without_a_forecast_says_so() -> None:
-    assert "No environment has been swept, so nothing is known." in section(await written(Html(), report()), "forecast")
+    assert "No environment has been swept, so nothing is known." in section(await written(Html(), short()), "forecast")
 
 
 async def test_lead_time_without_room_is_said() -> None:
-    shown = section(await written(Html(), report(forecasts=[expiry(_3=12)])), "forecast")
+    shown = section(await written(Html(), short(forecasts=[expiry(_3=12)])), "forecast")
     assert "For 12 of them there is no room to keep the lead time." in shown
 
 
 @pytest.mark.parametrize("value", HOSTILE)
 async def test_hostile_name_of_an_environment_is_shown_as_text(value: str) -> None:
-    document = parsed(await written(Html(), report(forecasts=[expiry(value, _40=12)])))
+    document = parsed(await written(Html(), short(forecasts=[expiry(value, _40=12)])))
     assert len(list(document.iter("script"))) == 1
     assert not list(document.iter("img"))
     assert not [name for element in document.iter() for name in element.attrib if str(name).startswith("on")]

@@ -1,6 +1,5 @@
 """The HTML page: what it says, that nothing from outside is markup in it, and that no request leaves it."""
 
-import asyncio
 import base64
 import hashlib
 import json
@@ -8,7 +7,6 @@ import re
 from itertools import pairwise
 from xml.etree.ElementTree import Element
 
-import html5lib
 import msgspec
 import pytest
 from hypothesis import example, given, settings
@@ -20,7 +18,8 @@ from auditor.model.token import Location
 from auditor.policy.base import Framework
 from auditor.reports.base import RulePosture
 from auditor.reports.html import Html
-from tests.reports.report_samples import WAIVER, environment, estate, estate_findings, finding, report, sweep, written
+from tests.reports.pages import parsed, section, short, text_of
+from tests.reports.report_samples import WAIVER, environment, finding, sweep, written
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -34,50 +33,25 @@ HOSTILE = (
 )
 
 
-@pytest.fixture(scope="module")
-def estate_page() -> str:
-    """The page of a realistic estate."""
-    return asyncio.run(written(Html(), estate(), estate_findings()))
-
-
-def parsed(page: str) -> Element:
-    document: Element = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page)
-    return document
-
-
-def text_of(element: Element) -> str:
-    return " ".join("".join(element.itertext()).split())
-
-
-def section(page: str, name: str) -> str:
-    found = parsed(page).find(f".//section[@id='{name}']")
-    assert found is not None
-    return text_of(found)
-
-
-async def test_page_is_valid_html_with_headings_in_order(estate_page: str) -> None:
-    document = parsed(estate_page)
-
-    levels = [int(element.tag[1]) for element in document.iter() if re.fullmatch("h[1-6]", str(element.tag))]
+async def test_page_is_valid_html_with_headings_in_order(estate_document: Element) -> None:
+    levels = [int(element.tag[1]) for element in estate_document.iter() if re.fullmatch("h[1-6]", str(element.tag))]
 
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(later <= earlier + 1 for earlier, later in pairwise(levels))
 
 
-async def test_ids_are_unique_and_every_inner_link_has_its_target(estate_page: str) -> None:
-    document = parsed(estate_page)
-
-    ids = [element.get("id") for element in document.iter() if element.get("id")]
-    targets = {str(element.get("href")).removeprefix("#") for element in document.iter("a")}
-    labels = {element.get("aria-labelledby") for element in document.iter() if element.get("aria-labelledby")}
+async def test_ids_are_unique_and_every_inner_link_has_its_target(estate_document: Element) -> None:
+    ids = [element.get("id") for element in estate_document.iter() if element.get("id")]
+    targets = {str(element.get("href")).removeprefix("#") for element in estate_document.iter("a")}
+    labels = {element.get("aria-labelledby") for element in estate_document.iter() if element.get("aria-labelledby")}
 
     assert len(ids) == len(set(ids))
     assert targets | labels <= set(ids)
 
 
-async def test_every_table_has_a_caption_and_scoped_headers(estate_page: str) -> None:
-    tables = list(parsed(estate_page).iter("table"))
+async def test_every_table_has_a_caption_and_scoped_headers(estate_document: Element) -> None:
+    tables = list(estate_document.iter("table"))
 
     assert len(tables) == 23
     for table in tables:
@@ -85,20 +59,16 @@ async def test_every_table_has_a_caption_and_scoped_headers(estate_page: str) ->
         assert all(header.get("scope") in {"col", "row"} for header in table.iter("th"))
 
 
-async def test_no_request_leaves_the_page(estate_page: str) -> None:
-    page = estate_page
-
-    for element in parsed(page).iter():
+async def test_no_request_leaves_the_page(estate_page: str, estate_document: Element) -> None:
+    for element in estate_document.iter():
         for name, value in element.attrib.items():
             if name in {"src", "srcset", "href", "action", "formaction", "data", "poster", "background", "ping"}:
                 assert re.match(r"#|data:,$", value), f"{element.tag} {name}={value}"
-    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(", page)
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(", estate_page)
 
 
-async def test_page_forbids_whatever_it_does_not_bring(estate_page: str) -> None:
-    document = parsed(estate_page)
-
-    policy = next(one for one in document.iter("meta") if one.get("http-equiv") == "Content-Security-Policy")
+async def test_page_forbids_whatever_it_does_not_bring(estate_document: Element) -> None:
+    policy = next(one for one in estate_document.iter("meta") if one.get("http-equiv") == "Content-Security-Policy")
     allowed = dict(part.strip().split(" ", 1) for part in str(policy.get("content")).split(";"))
 
     def source(text: str | None) -> str:
@@ -106,9 +76,9 @@ async def test_page_forbids_whatever_it_does_not_bring(estate_page: str) -> None
 
     assert allowed["default-src"] == "'none'"
     assert allowed["img-src"] == "data:"
-    assert [source(one.text) for one in document.iter("script")] == [allowed["script-src"]]
-    assert [source(one.text) for one in document.iter("style")] == [allowed["style-src"]]
-    assert not [element for element in document.iter() if "style" in element.attrib]
+    assert [source(one.text) for one in estate_document.iter("script")] == [allowed["script-src"]]
+    assert [source(one.text) for one in estate_document.iter("style")] == [allowed["style-src"]]
+    assert not [element for element in estate_document.iter() if "style" in element.attrib]
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -133,7 +103,7 @@ async def test_hostile_values_are_shown_as_text_everywhere(value: str) -> None:
     posture = RulePosture(
         environment=value, rule_id="DT-X", title=value, state=RuleState.NOT_ASSESSED, reason=value, open_findings=1
     )
-    data = report(place, rules=[posture], version=value, policy_name=value, policy_digest=value)
+    data = short(place, rules=[posture], version=value, policy_name=value, policy_digest=value)
 
     page = await written(Html(), data, [hostile, resolved])
     document = parsed(page)
@@ -150,7 +120,7 @@ async def test_hostile_values_are_shown_as_text_everywhere(value: str) -> None:
 @given(st.text(alphabet=st.characters(exclude_categories=())))
 @example("\ufffe\ufdd0\U0010ffff")
 async def test_any_name_leaves_a_valid_page_that_can_be_encoded(name: str) -> None:
-    page = await written(Html(), report(environment(), rules=[], frameworks=()), [finding(token_name=name)])
+    page = await written(Html(), short(environment(), rules=[], frameworks=()), [finding(token_name=name)])
 
     page.encode()
     assert len(list(parsed(page).iter("script"))) == 1
@@ -159,14 +129,14 @@ async def test_any_name_leaves_a_valid_page_that_can_be_encoded(name: str) -> No
 async def test_invisible_characters_are_made_visible() -> None:
     name = "a\x00b\x1b[31m\u202egnp.exe\u200b\x85\ud800"
 
-    page = await written(Html(), report(environment(open_by_severity={Severity.HIGH: 1})), [finding(token_name=name)])
+    page = await written(Html(), short(environment(open_by_severity={Severity.HIGH: 1})), [finding(token_name=name)])
 
     assert "a␀b␛[31m[U+202E]gnp.exe[U+200B][U+0085][U+D800]" in section(page, "findings")
 
 
 async def test_long_name_is_cut_and_its_length_said() -> None:
     page = await written(
-        Html(), report(environment(open_by_severity={Severity.HIGH: 1})), [finding(token_name="n" * 10_000)]
+        Html(), short(environment(open_by_severity={Severity.HIGH: 1})), [finding(token_name="n" * 10_000)]
     )
 
     assert "n" * 120 + "… (10,000 characters)" in page
@@ -180,14 +150,14 @@ async def test_token_shape_loses_its_secret_wherever_text_is_cut(padding: int) -
     name = f"{'x ' * (padding // 2)}{public}.{secret}"
     careless = finding(token_name=name, message=name, evidence={"note": name, "notes": {name: [name]}})
 
-    page = await written(Html(), report(environment(open_by_severity={Severity.HIGH: 1})), [careless])
+    page = await written(Html(), short(environment(open_by_severity={Severity.HIGH: 1})), [careless])
 
     assert secret[:8] not in page
     assert (f"{public}.…" in page) == (padding < 120)
 
 
 async def test_page_without_findings_says_so_without_a_table() -> None:
-    page = await written(Html(), report(environment()))
+    page = await written(Html(), short(environment()))
 
     assert "No finding is open, and every known token was audited." in section(page, "summary")
     assert section(page, "findings") == "Open findings No finding is open."
@@ -197,7 +167,7 @@ async def test_page_without_findings_says_so_without_a_table() -> None:
 async def test_page_of_thousands_lists_the_worst_and_counts_the_rest() -> None:
     findings = [finding(n, severity=Severity.CRITICAL) for n in range(10)] + [finding(n) for n in range(10, 5000)]
     findings += [finding(n, status="resolved", resolved_at=findings[0].last_seen_at) for n in range(2001)]
-    data = report(environment(open_by_severity={Severity.CRITICAL: 10, Severity.HIGH: 4990}))
+    data = short(environment(open_by_severity={Severity.CRITICAL: 10, Severity.HIGH: 4990}))
 
     page = await written(Html(), data, findings)
 
@@ -218,7 +188,7 @@ async def test_waived_findings_are_listed_apart_with_who_accepted_them_until_whe
     ]
     waived = {Severity.CRITICAL: 1, Severity.HIGH: 1}
     here = environment(open_by_severity={Severity.HIGH: 1}, waived_by_severity=waived, tokens_with_findings=1)
-    page = await written(Html(), report(here), findings)
+    page = await written(Html(), short(here), findings)
     assert [name for name in ("service-1", "service-2", "service-3") if name in section(page, "findings")] == [
         "service-1"
     ]
@@ -236,10 +206,10 @@ async def test_waived_findings_are_listed_apart_with_who_accepted_them_until_whe
 
 async def test_page_with_waived_findings_only_says_so() -> None:
     here = environment(waived_by_severity={Severity.HIGH: 3})
-    page = await written(Html(max_listed=2), report(here), [finding(number, waiver=WAIVER) for number in range(3)])
+    page = await written(Html(max_listed=2), short(here), [finding(number, waiver=WAIVER) for number in range(3)])
     assert section(page, "findings") == "Open findings No finding is open beyond 3 waived."
     assert "1 more waived finding is not listed on this page." in section(page, "waived")
-    assert section(await written(Html(), report(environment())), "waived") == "Waived No finding is waived."
+    assert section(await written(Html(), short(environment())), "waived") == "Waived No finding is waived."
 
 
 @pytest.mark.parametrize(
@@ -251,14 +221,11 @@ async def test_page_with_waived_findings_only_says_so() -> None:
 )
 async def test_stream_that_is_out_of_order_is_refused(findings: list[Finding]) -> None:
     with pytest.raises(ValueError, match="the stream of findings"):
-        await written(Html(), report(environment(waived_by_severity={Severity.HIGH: 2})), findings)
+        await written(Html(), short(environment(waived_by_severity={Severity.HIGH: 2})), findings)
 
 
-async def test_findings_are_one_table_worst_first_with_their_details(estate_page: str) -> None:
-    page = estate_page
-    document = parsed(page)
-
-    table = next(one for one in document.iter("table") if text_of(one[0]) == "Open findings, worst first")
+async def test_findings_are_one_table_worst_first_with_their_details(estate_document: Element) -> None:
+    table = next(one for one in estate_document.iter("table") if text_of(one[0]) == "Open findings, worst first")
     severities = [str(one.get("data-finding")) for one in table.iter("tr") if one.get("data-finding")]
     row = text_of(next(one for one in table.iter("tr") if "grafana-bridge" in text_of(one)))
 
@@ -275,7 +242,9 @@ async def test_findings_are_one_table_worst_first_with_their_details(estate_page
         "What to do about DT-SCP-03",
     ):
         assert part in row
-    assert "no longer in any source" in text_of(next(r for r in document.iter("tr") if "load-test" in text_of(r)))
+    assert "no longer in any source" in text_of(
+        next(r for r in estate_document.iter("tr") if "load-test" in text_of(r))
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,14 +259,14 @@ async def test_findings_are_one_table_worst_first_with_their_details(estate_page
 async def test_resolved_finding_says_how_it_ended(resolution: Resolution | None, words: str) -> None:
     ended = finding(status="resolved", resolved_at=finding().last_seen_at, resolution=resolution)
 
-    resolved = section(await written(Html(), report(environment()), [ended]), "resolved")
+    resolved = section(await written(Html(), short(environment()), [ended]), "resolved")
 
     assert words in resolved
     assert "open for 9 days" in resolved
 
 
-async def test_environment_card_gives_the_sum_its_reasons_and_its_warnings(estate_page: str) -> None:
-    cards = section(estate_page, "environments")
+async def test_environment_card_gives_the_sum_its_reasons_and_its_warnings(estate_document: Element) -> None:
+    cards = section(estate_document, "environments")
 
     assert "142 enrolled = 139 found + 3 missing + 0 refused + 0 failed" in cards
     assert "5 \N{MULTIPLICATION SIGN} 429 until the retries ended" in cards
@@ -310,7 +279,7 @@ async def test_environment_card_gives_the_sum_its_reasons_and_its_warnings(estat
 
 
 async def test_environment_whose_sum_does_not_add_up_is_marked() -> None:
-    page = await written(Html(), report(environment(last_sweep=sweep(enrolled=12, found=10))))
+    page = await written(Html(), short(environment(last_sweep=sweep(enrolled=12, found=10))))
 
     assert "The sum does not account for every enrolled token." in section(page, "environments")
 
@@ -318,7 +287,7 @@ async def test_environment_whose_sum_does_not_add_up_is_marked() -> None:
 async def test_running_sweep_is_not_judged_by_its_sum() -> None:
     running = sweep(status=SweepStatus.RUNNING, finished_at=None, enrolled=10, found=4)
 
-    cards = section(await written(Html(), report(environment(last_sweep=running))), "environments")
+    cards = section(await written(Html(), short(environment(last_sweep=running))), "environments")
 
     assert "not ended" in cards
     assert "its figures are not final" in cards
@@ -326,17 +295,16 @@ async def test_running_sweep_is_not_judged_by_its_sum() -> None:
 
 
 async def test_never_swept_environment_shows_no_zeros() -> None:
-    page = await written(Html(), report(environment(last_sweep=None, stored_tokens=0)))
+    page = await written(Html(), short(environment(last_sweep=None, stored_tokens=0)))
     table = next(one for one in parsed(page).iter("table") if text_of(one[0]) == "Open findings by environment")
 
     assert text_of(table).endswith("production unknown: never swept")
 
 
-async def test_rules_section_tells_state_reason_and_controls(estate_page: str) -> None:
-    document = parsed(estate_page)
-    overview = next(one for one in document.iter("table") if text_of(one[0]) == "Rules and how they stand")
+async def test_rules_section_tells_state_reason_and_controls(estate_document: Element) -> None:
+    overview = next(one for one in estate_document.iter("table") if text_of(one[0]) == "Rules and how they stand")
     states = {text_of(row[0]): text_of(row[3]) for row in list(overview.iter("tr"))[1:]}
-    article = text_of(next(one for one in document.iter("article") if one.get("id") == "DT-EXP-01"))
+    article = text_of(next(one for one in estate_document.iter("article") if one.get("id") == "DT-EXP-01"))
 
     assert states["DT-EXP-01"] == "assessed in all 3 swept environments"
     assert states["DT-OWN-02"] == (
@@ -347,10 +315,8 @@ async def test_rules_section_tells_state_reason_and_controls(estate_page: str) -
     assert "Create a successor with an expiration date within policy" in article
 
 
-async def test_every_picture_has_a_name_a_sentence_and_its_figures_in_a_table(estate_page: str) -> None:
-    document = parsed(estate_page)
-
-    figures = list(document.iter("figure"))
+async def test_every_picture_has_a_name_a_sentence_and_its_figures_in_a_table(estate_document: Element) -> None:
+    figures = list(estate_document.iter("figure"))
 
     assert [text_of(title) for one in figures for title in one.iter("h3")] == [
         "Open findings over time",
@@ -371,9 +337,8 @@ async def test_every_picture_has_a_name_a_sentence_and_its_figures_in_a_table(es
     assert "high (7 days)41113" in text_of(figures[2]) or "high (7 days)41113" in text_of(figures[2])
 
 
-async def test_controls_come_framework_by_framework_with_their_evidence(estate_page: str) -> None:
-    document = parsed(estate_page)
-    controls = next(one for one in document.iter("section") if one.get("id") == "controls")
+async def test_controls_come_framework_by_framework_with_their_evidence(estate_document: Element) -> None:
+    controls = next(one for one in estate_document.iter("section") if one.get("id") == "controls")
 
     rows = {text_of(row[0]): row for row in controls.iter("tr")}
     offboarding = next(text_of(row) for name, row in rows.items() if name.startswith("NHI1:2025"))
@@ -387,9 +352,8 @@ async def test_controls_come_framework_by_framework_with_their_evidence(estate_p
     assert "that no rule serves: not assessed" in text_of(controls)
 
 
-async def test_method_holds_schedule_self_lookup_and_the_text_that_the_digest_is_of(estate_page: str) -> None:
-    document = parsed(estate_page)
-    method = next(one for one in document.iter("section") if one.get("id") == "method")
+async def test_method_holds_schedule_self_lookup_and_the_text_that_the_digest_is_of(estate_document: Element) -> None:
+    method = next(one for one in estate_document.iter("section") if one.get("id") == "method")
     shown = "".join(next(method.iter("pre")).itertext())
 
     compact = json.dumps(json.loads(shown), separators=(",", ":")).encode()
@@ -397,13 +361,13 @@ async def test_method_holds_schedule_self_lookup_and_the_text_that_the_digest_is
     assert hashlib.sha256(compact).hexdigest() in text_of(method)
     assert "nightly: 0 2 * * * (UTC), environments *" in text_of(method)
     assert "In production the auditor's own token was looked up with itself" in text_of(method)
-    without = section(await written(Html(), report(environment())), "method")
+    without = section(await written(Html(), short(environment())), "method")
     assert "has no schedule" in without
     assert "was not looked up with itself" in without
 
 
-async def test_waivers_in_force_are_listed_with_owner_and_end(estate_page: str) -> None:
-    waived = section(estate_page, "waived")
+async def test_waivers_in_force_are_listed_with_owner_and_end(estate_document: Element) -> None:
+    waived = section(estate_document, "waived")
 
     for part in ("sec-1042", "SEC-1042", "approved by jane.doe@example.com", "2026-04-21 06:30", "in 50 days", "high"):
         assert part in waived
@@ -414,7 +378,7 @@ async def test_rule_that_is_not_installed_is_still_named() -> None:
         environment="production", rule_id="ACME-1", title="House rule", state=RuleState.ASSESSED, open_findings=2
     )
 
-    rules = section(await written(Html(), report(environment(), rules=[posture])), "rules")
+    rules = section(await written(Html(), short(environment(), rules=[posture])), "rules")
 
     assert "ACME-1 House rule" in rules
     assert "This rule is not installed where the report was made" in rules
@@ -429,7 +393,7 @@ async def test_rule_that_is_not_installed_is_still_named() -> None:
 )
 async def test_stream_out_of_order_is_an_error(findings: list[Finding]) -> None:
     with pytest.raises(ValueError, match="the stream of findings"):
-        await written(Html(), report(environment()), findings)
+        await written(Html(), short(environment()), findings)
 
 
 def _luminance(colour: str) -> float:

@@ -3,14 +3,16 @@
 import csv
 import io
 from datetime import timedelta
+from xml.etree.ElementTree import Element
 
 from auditor.policy.revocation import Cadence, Confidence, Verdict
 from auditor.policy.scopes import RiskTier
 from auditor.reports.csv_verdicts import VERDICT_COLUMNS, CsvVerdicts
 from auditor.reports.html import MAX_REVOCABLE, Html
 from auditor.reports.verdicts import overview
+from tests.reports.pages import parsed, section, short, text_of
 from tests.reports.report_samples import estate, judged, judgement, public_id, report, written
-from tests.reports.test_html_report import HOSTILE, parsed, section, text_of
+from tests.reports.test_html_report import HOSTILE
 
 
 async def test_overview_counts_all_and_keeps_the_surest_and_most_powerful() -> None:
@@ -32,8 +34,8 @@ async def test_overview_counts_all_and_keeps_the_surest_and_most_powerful() -> N
         assert seen.unlisted == 1
 
 
-async def test_page_lists_what_can_be_revoked_with_its_evidence() -> None:
-    shown = section(await written(Html(), estate()), "revocable")
+async def test_page_lists_what_can_be_revoked_with_its_evidence(estate_document: Element) -> None:
+    shown = section(estate_document, "revocable")
 
     assert f"{public_id(7)}load-test-2023" in shown
     assert "labno owner known" in shown
@@ -46,14 +48,14 @@ async def test_page_lists_what_can_be_revoked_with_its_evidence() -> None:
 
 
 async def test_page_without_verdicts_says_so() -> None:
-    assert "No stored token is known." in section(await written(Html(), report()), "revocable")
-    risky = report(verdicts=judged(judgement(verdict=Verdict.RISKY)))
+    assert "No stored token is known." in section(await written(Html(), short()), "revocable")
+    risky = short(verdicts=judged(judgement(verdict=Verdict.RISKY)))
     assert "No token is safe or likely safe to revoke." in section(await written(Html(), risky), "revocable")
 
 
 async def test_page_of_thousands_lists_some_and_says_where_the_rest_is() -> None:
     every = [judgement(number, label=f"token-{number:05d}") for number in range(MAX_REVOCABLE + 1234)]
-    page = await written(Html(), report(verdicts=judged(*every)))
+    page = await written(Html(), short(verdicts=judged(*every)))
 
     assert page.count("<code>token-") == MAX_REVOCABLE
     assert (
@@ -67,7 +69,7 @@ async def test_hostile_values_of_a_verdict_are_shown_as_text() -> None:
         one = judgement(
             environment=value, label=value, token_name=value, owner=value, evidence=(value,), limits=(value,)
         )
-        document = parsed(await written(Html(), report(verdicts=judged(one))))
+        document = parsed(await written(Html(), short(verdicts=judged(one))))
         assert len(list(document.iter("script"))) == 1
         assert not list(document.iter("img"))
         assert text_of(document).count(" ".join(value.split())) == 7
