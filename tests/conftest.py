@@ -16,10 +16,11 @@ from auditor.store import embedded
 from auditor.store.connection import Pool
 from auditor.store.database import connected
 from auditor.store.migrate import migrate
-from tests.databases import execute, fresh_database, url_of
+from tests.databases import execute, fresh_database, remember_types, url_of
 
 settings.register_profile("at any speed", deadline=None)  # no test may fail for the load of the machine
 settings.load_profile("at any speed")
+remember_types()
 gc.disable()  # until all tests are collected: what is made meanwhile stays
 _ROOM = 2_000_000_000
 
@@ -51,10 +52,13 @@ def _fast_place() -> Path | None:
 
 async def _make_template(address: embedded.Address) -> None:
     # Nothing here has to survive the machine, and a database is made for each test.
-    for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-        await execute(address, f"alter system set {setting} = off")
-    await execute(address, "select pg_reload_conf()")
-    await execute(address, "create database migrated")
+    settings = ("fsync", "full_page_writes", "synchronous_commit")
+    await execute(
+        address,
+        *(f"alter system set {setting} = off" for setting in settings),
+        "select pg_reload_conf()",
+        "create database migrated",
+    )
     async with (
         connected(url_of(address, "migrated"), application="tests", connections=1) as pool,
         pool.acquire() as connection,
