@@ -22,6 +22,8 @@ import typer.main
 
 from auditor.cli.main import start
 from auditor.simulator import SimulatedToken, Simulator, SteppedClock, World, serve
+from tests import forking
+from tests.forking import Command
 
 T = TypeVar("T")
 
@@ -75,19 +77,22 @@ def run(*arguments: str, environ: Mapping[str, str], stdin: bytes = b"") -> Ende
 
 
 def started(*arguments: str, environ: Mapping[str, str], **options: Any) -> "subprocess.Popen[bytes]":
-    """Start a command as a process of its own; its output is piped unless ``options`` say otherwise."""
+    """Start a command as a user does; its output is piped unless ``options`` say otherwise.
+
+    A process of its own that ``forking.command`` gives starts in a tenth of the time.
+    """
     piped: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([sys.executable, "-m", "auditor", *arguments], env=dict(environ), **(piped | options))
 
 
-def ended(process: "subprocess.Popen[bytes]") -> Ended:
+def ended(process: "subprocess.Popen[bytes] | Command") -> Ended:
     """Wait for a process; one that does not end is killed, and the test fails."""
     try:
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
-        process.wait()
-    return Ended(process.returncode, (out or b"").decode(), (err or b"").decode())
+        exit_code = process.wait()
+    return Ended(exit_code, (out or b"").decode(), (err or b"").decode())
 
 
 @contextmanager
@@ -191,6 +196,9 @@ class Site:
 
     def started(self, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
         return started("--config", str(self.config), *arguments, environ=self.environ, **options)
+
+    def forked(self, *arguments: str) -> Command:
+        return forking.command("--config", str(self.config), *arguments, environ=self.environ)
 
 
 @contextmanager

@@ -64,6 +64,8 @@ async def _make_template(address: embedded.Address) -> None:
         pool.acquire() as connection,
     ):
         await migrate(connection)
+    async with connected(url_of(address, "migrated"), application="tests", connections=1):
+        pass  # leaves a file of what every connection reads first, which each copy of the database then has, too
 
 
 @pytest.fixture

@@ -3,26 +3,29 @@
 import asyncio
 import multiprocessing
 import os
+import selectors
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
 from auditor.cli.main import start
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["auditor.cli.main", "auditor.cli.running"])
+_CONTEXT.set_forkserver_preload(["tests.preloaded"])
 
 
-class Forked:
-    """A process that runs a command, with the face of ``asyncio.subprocess.Process``."""
+class _Forked:
+    """A process that runs a command."""
 
-    def __init__(self, process: multiprocessing.process.BaseProcess, stderr: asyncio.StreamReader) -> None:
+    def __init__(self, process: BaseProcess) -> None:
         assert process.pid is not None
         self.pid = process.pid
-        self.stderr = stderr
         self._process = process
 
     @property
@@ -33,7 +36,16 @@ class Forked:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
+        if self.returncode is None:
+            self.send_signal(signal.SIGKILL)
+
+
+class Forked(_Forked):
+    """The same with the face of ``asyncio.subprocess.Process``; only its standard error is read."""
+
+    def __init__(self, process: BaseProcess, stderr: asyncio.StreamReader) -> None:
+        super().__init__(process)
+        self.stderr = stderr
 
     async def wait(self) -> int:
         loop = asyncio.get_running_loop()
@@ -48,12 +60,47 @@ class Forked:
         return self.returncode
 
 
+class Command(_Forked):
+    """The same with the face of ``subprocess.Popen``."""
+
+    def __init__(self, process: BaseProcess, stdout: Connection, stderr: Connection) -> None:
+        super().__init__(process)
+        self.stdout, self.stderr = (os.fdopen(os.dup(one.fileno()), "rb", buffering=0) for one in (stdout, stderr))
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def wait(self, timeout: float = 60) -> int:
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout)
+        return self.returncode
+
+    def communicate(self, timeout: float = 60) -> tuple[bytes, bytes]:
+        """Read to the end of both streams, and wait for that of the process."""
+        until = time.monotonic() + timeout
+        said = {stream: b"" for stream in (self.stdout, self.stderr) if not stream.closed}
+        with selectors.DefaultSelector() as selector:
+            for stream in said:
+                selector.register(stream, selectors.EVENT_READ, stream)
+            while selector.get_map():
+                ready = selector.select(until - time.monotonic())
+                if not ready:
+                    raise subprocess.TimeoutExpired(self._process.name, timeout)
+                for key, _events in ready:
+                    chunk = os.read(key.fd, 65_536)
+                    said[key.data] += chunk
+                    if not chunk:
+                        selector.unregister(key.data)
+                        key.data.close()
+        self.wait(timeout)
+        return said.get(self.stdout, b""), said.get(self.stderr, b"")
+
+
 async def forked(*arguments: str, environ: Mapping[str, str]) -> Forked:
     """Start a command; only its standard error is read."""
     heard, said = _CONTEXT.Pipe(duplex=False)
-    process = _CONTEXT.Process(target=_run, args=(arguments, dict(environ), said))
-    process.start()
-    said.close()
+    process = _started(arguments, environ, None, said)
     stderr = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(stderr), os.fdopen(os.dup(heard.fileno()), "rb")
@@ -62,12 +109,43 @@ async def forked(*arguments: str, environ: Mapping[str, str]) -> Forked:
     return Forked(process, stderr)
 
 
-def _run(arguments: tuple[str, ...], environ: Mapping[str, str], stderr: Connection) -> None:
+def command(*arguments: str, environ: Mapping[str, str], directory: Path | None = None) -> Command:
+    """Start a command, in a directory of its own if there is one."""
+    (shown, out), (heard, said) = _CONTEXT.Pipe(duplex=False), _CONTEXT.Pipe(duplex=False)
+    with shown, heard:
+        return Command(_started(arguments, environ, out, said, directory), shown, heard)
+
+
+def _started(
+    arguments: tuple[str, ...],
+    environ: Mapping[str, str],
+    stdout: Connection | None,
+    stderr: Connection,
+    directory: Path | None = None,
+) -> BaseProcess:
+    """Start the process, and close our ends of what it writes to."""
+    process = _CONTEXT.Process(target=_run, args=(arguments, dict(environ), stdout, stderr, directory))
+    process.start()
+    for stream in filter(None, (stdout, stderr)):
+        stream.close()
+    return process
+
+
+def _run(
+    arguments: tuple[str, ...],
+    environ: Mapping[str, str],
+    stdout: Connection | None,
+    stderr: Connection,
+    directory: Path | None,
+) -> None:
     os.environ.clear()
     os.environ.update(environ)
+    if directory is not None:
+        os.chdir(directory)
     with Path(os.devnull).open("r+b") as nothing:
-        for there, here in ((nothing, 0), (nothing, 1), (stderr, 2)):
+        for there, here in ((nothing, 0), (stdout or nothing, 1), (stderr, 2)):
             os.dup2(there.fileno(), here)
-    stderr.close()
+    for stream in filter(None, (stdout, stderr)):
+        stream.close()
     sys.argv[:] = ["auditor", *arguments]
     start()

@@ -14,6 +14,7 @@ import pytest
 from auditor.cli.demonstrating import SHOWN
 from auditor.demo.play import staged
 from tests.command_line import Ended, ended, ordinary_environ, run, started
+from tests.forking import command
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     temporary = base / "tmp"
     temporary.mkdir()
     environ = ordinary_environ(TMPDIR=str(temporary), HOME=str(base / "home"))
-    keeping = started(
-        "demo", "--directory", str(base / "kept"), "--output", str(base / "kept.html"), environ=environ, cwd=base
+    keeping = command(
+        "demo", "--directory", str(base / "kept"), "--output", str(base / "kept.html"), environ=environ, directory=base
     )
     passing = started("demo", environ=environ, cwd=base)
     return Played(base / "kept", ended(keeping), base / "demo-report.html", ended(passing), temporary, environ)
@@ -146,8 +147,7 @@ async def test_demo_is_the_same_on_any_day(played: Played, tmp_path: Path) -> No
 @pytest.fixture
 def interrupted(tmp_path: Path) -> Ended:
     (tmp_path / "tmp").mkdir()
-    process = started("demo", environ=ordinary_environ(TMPDIR=str(tmp_path / "tmp")), cwd=tmp_path)
-    assert process.stdout is not None
+    process = command("demo", environ=ordinary_environ(TMPDIR=str(tmp_path / "tmp")), directory=tmp_path)
     assert process.stdout.readline().startswith(b"Setting up")
     process.send_signal(signal.SIGINT)
     return ended(process)

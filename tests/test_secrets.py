@@ -32,6 +32,7 @@ from auditor.simulator import Fault, Faults, Plan, SimulatedToken, Token
 from auditor.store import embedded
 from tests.command_line import Ended, Site, ended, ordinary_environ
 from tests.command_line import site as made
+from tests.forking import Command
 from tests.leaks import Planted, files_in, new_token, old_token
 
 CONFIGURATION = """\
@@ -259,8 +260,8 @@ class Run:
         words = ("--log-level", "debug", *arguments)
         return self.keep(" ".join(arguments), self.site.run(*words, stdin=stdin))
 
-    def start(self, *arguments: str, log_format: str = "json") -> "subprocess.Popen[bytes]":
-        return self.site.started("--log-level", "debug", "--log-format", log_format, *arguments)
+    def start(self, *arguments: str, log_format: str = "json") -> Command:
+        return self.site.forked("--log-level", "debug", "--log-format", log_format, *arguments)
 
 
 def _program(site: Site, name: str, script: str) -> None:
@@ -338,7 +339,7 @@ async def let_the_database_fail(url: str, *, when: bool) -> None:
 
 def metrics_of_a_service(run: Run) -> bytes:
     """Let ``auditor run`` sweep by schedule, ask it for its metrics, and stop it."""
-    process = run.start("run")
+    process = run.site.started("--log-level", "debug", "--log-format", "json", "run")
     metrics = b""
     deadline = time.monotonic() + 30
     while b'auditor_sweeps_total{environment="prod"' not in metrics:

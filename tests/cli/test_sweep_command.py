@@ -2,7 +2,6 @@
 
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from auditor.simulator import Fault, Faults, Plan, secrets
 from tests.alerts.alertmanager_receiver import AlertmanagerReceiver
 from tests.alerts.receivers import receiving
 from tests.command_line import CONFIGURATION, Site, ended, in_thread
+from tests.forking import Command
 
 
 def test_sweep_of_all_prints_an_account_that_adds_up(site: Site) -> None:
@@ -133,7 +133,7 @@ def test_without_a_url_an_embedded_database_serves_and_stops(files: Site, tmp_pa
 
 
 @contextmanager
-def slow_sweep(site: Site, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+def slow_sweep(site: Site, *arguments: str) -> Iterator[Command]:
     """A sweep in a process of its own that is in the middle of its lookups, and would take long to end."""
     tokens = [site.worlds["prod"].create(f"token {n}", ["metrics.read"]) for n in range(60)]
     site.store("prod", tokens)
@@ -141,7 +141,7 @@ def slow_sweep(site: Site, *arguments: str) -> Iterator["subprocess.Popen[bytes]
     environment = site.simulator.environments["prod"]
     faults = Faults(plans=(Plan(faults=(None,) * 4, then=Fault.LATENCY),), latency_seconds=20)
     site.in_simulator(lambda: environment.set_faults(faults))
-    process = site.started("sweep", *(arguments or ("prod",)))
+    process = site.forked("sweep", *(arguments or ("prod",)))
     try:
         while environment.injector is None or not environment.injector.injected:
             assert process.poll() is None, ended(process)
@@ -180,7 +180,6 @@ async def test_second_signal_ends_a_sweep_that_cannot_end_in_order(site: Site, d
             async with connection.transaction():
                 await connection.execute("lock table sweep")
                 process.send_signal(signal.SIGINT)
-                assert process.stderr is not None
                 while b"Once more to stop at once" not in process.stderr.readline():
                     assert process.poll() is None
                 process.send_signal(signal.SIGINT)

@@ -1,7 +1,6 @@
 """``auditor sweep --workers``: several processes, told as if by one."""
 
 import signal
-import subprocess
 import time
 
 import psutil
@@ -10,9 +9,10 @@ import pytest
 from auditor.cli.sharing import shares
 from tests.cli.test_sweep_command import slow_sweep
 from tests.command_line import Site, ended
+from tests.forking import Command
 
 
-def workers_of(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+def workers_of(process: Command) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
