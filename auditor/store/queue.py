@@ -12,7 +12,7 @@ from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueue
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel
 from pgqueuer.models import Job
-from pgqueuer.ports.driver import Driver
+from pgqueuer.ports.driver import Driver, NotifyCallback
 from pgqueuer.qm import QueueManager
 
 from auditor.store.connection import Connection, Pool
@@ -42,9 +42,29 @@ _SETTINGS: Final = DBSettings(
 )
 
 
+class _Driver(AsyncpgPoolDriver):
+    """Sends no notification before it listens: PgQueuer's first probe of the listener is one.
+
+    The probe goes out on another connection than the one that listens, and is the faster now and then. Nobody hears it
+    then, and ten seconds later the database would be taken for lost.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self._listens = asyncio.Event()
+
+    async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
+        await super().add_listener(channel, callback)
+        self._listens.set()
+
+    async def notify(self, channel: str, payload: str) -> None:
+        await self._listens.wait()
+        await super().notify(channel, payload)
+
+
 def queue_of(pool: Pool) -> Queries:
     """Return the queue over a pool, for a worker; the pool needs two connections at least."""
-    return _queries(AsyncpgPoolDriver(pool))
+    return _queries(_Driver(pool))
 
 
 def register(queue: QueueManager, entrypoint: str, work: Callable[[Job], Awaitable[None]], *, at_once: int = 1) -> None:

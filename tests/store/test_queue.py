@@ -63,3 +63,13 @@ async def test_job_that_is_cancelled_goes_back_into_the_queue(database: Pool) ->
         with suppress(asyncio.CancelledError):
             await running
         assert await connection.fetchval("select status from queue_job") == "queued"
+
+
+async def test_listener_is_not_taken_for_lost_that_is_probed_before_it_listens(database: Pool) -> None:
+    queue = QueueManager(queue_of(database), CHANNEL)
+    async with asyncio.TaskGroup() as tasks:
+        probing = tasks.create_task(queue.listener_healthy(timedelta(seconds=10)))
+        await asyncio.sleep(0.1)  # as where the connection of the probe is the faster one
+        tasks.create_task(queue.run())
+        await probing
+        queue.shutdown.set()
