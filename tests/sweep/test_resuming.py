@@ -205,6 +205,10 @@ async def test_sweep_that_was_killed_is_made_up_for_without_doubling_a_transitio
             child.kill()
             await child.wait()
         stage.api.set_capacity(None)
+        # PostgreSQL notices when it gets to it, and until then the dead one owns the environment.
+        async with asyncio.timeout(30):
+            while await value(database, "select count(*) from pg_locks where locktype = 'advisory'"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         died = await latest(database)
         assert 0 < died.enrolled < 200
         summary = await sweep(database, stage.subject(ListSource("vault", stored(secrets))))
