@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+import asyncpg
 import msgspec
 
 from auditor.model.lookup import Lookup, Observation, Outcome, TokenMetadata
@@ -312,6 +313,7 @@ with offered as (
     insert into token (environment_id, fingerprint, label, public_id, places, tags, first_seen_at, uses, {_NAMES})
     select $1, fingerprint, label, public_id, places, tags, at, (last_used_date is not null)::integer, {_NAMES}
     from offered
+    on conflict (environment_id, label) do nothing
     returning *
 ), change as (
     insert into token_change (token_id, at, sweep_id, outcome, state)
@@ -335,68 +337,58 @@ select id, fingerprint from t
 async def _insert_new(
     connection: Connection, sweep: int, environment: int, new: Sequence[Recorded]
 ) -> dict[bytes, tuple[int, str]]:
-    """Make the rows of tokens that were never met before, with their first change, use and lookup."""
-    if not new:
-        return {}
-    labels = await _labels(connection, environment, new)
-    rows = await connection.fetch(
-        _INSERT,
-        environment,
-        sweep,
-        as_json(
-            [
-                {
-                    "fingerprint": bytes_in_json(entry.enrolment.fingerprint),
-                    "label": labels[entry.enrolment.fingerprint],
-                    "public_id": entry.enrolment.public_id,
-                    "places": _places(entry.enrolment),
-                    "tags": sorted(entry.enrolment.tags),
-                    "at": entry.lookup.at,
-                    "lookup_outcome": entry.lookup.outcome.value,
-                    "lookup_reason": entry.lookup.reason,
-                    **_carried(entry.observation.metadata if entry.observation else None),
-                }
-                for entry in new
-            ]
-        ),
-    )
-    return {row["fingerprint"]: (row["id"], labels[row["fingerprint"]]) for row in rows}
-
-
-async def _labels(connection: Connection, environment: int, new: Sequence[Recorded]) -> dict[bytes, str]:
-    """Return what new tokens are called, by fingerprint.
+    """Make the rows of tokens that were never met before, with their first change, use and lookup.
 
     Two secrets can claim one public id, one a damaged copy; the later one is told apart by its fingerprint.
     """
-    taken = {
-        row["label"]
-        for row in await fetch_planned_anew(
-            connection,
-            """
-            select t.label
-            from unnest($2::text[]) as wanted (label)
-            cross join lateral (
-                select label from token where environment_id = $1 and label = wanted.label offset 0
-            ) t
-            """,
-            environment,
-            [entry.label for entry in new],
-        )
+    made: dict[bytes, tuple[int, str]] = {}
+    for told_apart_by in (0, _TOLD_APART_BY, None):
+        left = [
+            (entry, _told_apart(entry.label, entry.enrolment.fingerprint[:told_apart_by]))
+            for entry in new
+            if entry.enrolment.fingerprint not in made
+        ]
+        if not left:
+            break
+        labels = {entry.enrolment.fingerprint: label for entry, label in left}
+        rows = await connection.fetch(_INSERT, environment, sweep, as_json([_new(*one) for one in left]))
+        made.update({fingerprint: (number, labels[fingerprint]) for number, fingerprint in rows})
+    return made
+
+
+def _new(entry: Recorded, label: str) -> dict[str, object]:
+    """Return the columns of ``_NEW``."""
+    return {
+        "fingerprint": bytes_in_json(entry.enrolment.fingerprint),
+        "label": label,
+        "public_id": entry.enrolment.public_id,
+        "places": _places(entry.enrolment),
+        "tags": sorted(entry.enrolment.tags),
+        "at": entry.lookup.at,
+        "lookup_outcome": entry.lookup.outcome.value,
+        "lookup_reason": entry.lookup.reason,
+        **_carried(entry.observation.metadata if entry.observation else None),
     }
-    labels: dict[bytes, str] = {}
-    for entry in new:
-        fingerprint, label = entry.enrolment.fingerprint, entry.label
-        labels[fingerprint] = _told_apart(label, fingerprint) if label in taken else label
-        taken.add(label)
-    return labels
+
+
+_TOLD_APART_BY: Final = 4
+"""Bytes of its fingerprint that tell a token apart whose label another one has; all of them where those do not."""
 
 
 def _told_apart(label: str, fingerprint: bytes) -> str:
-    return f"{label}~{fingerprint[:4].hex()}"
+    return f"{label}~{fingerprint.hex()}" if fingerprint else label
 
 
 async def _relabel(connection: Connection, environment: int, known: KnownToken, entry: Recorded) -> str:
-    """Give a token that went by its fingerprint the id that a lookup told; rare, so one statement each."""
+    """Give a token that went by its fingerprint the id that a lookup told; rare, so by statements of its own."""
+    try:
+        async with connection.transaction():  # a savepoint
+            return await _take_label(connection, environment, known, entry)
+    except asyncpg.UniqueViolationError:  # another transaction was taking that label, and now has it
+        return await _take_label(connection, environment, known, entry)
+
+
+async def _take_label(connection: Connection, environment: int, known: KnownToken, entry: Recorded) -> str:
     return str(
         await connection.fetchval(
             f"""

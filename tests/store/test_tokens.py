@@ -1,5 +1,6 @@
 """Stored tokens: what a lookup writes, what it leaves alone, and where a token is stored."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -9,9 +10,12 @@ import pytest
 
 from auditor.model.lookup import Outcome
 from auditor.store.connection import Connection, Pool
-from auditor.store.tokens import KnownToken, locations_of
-from tests.store.history import HOUR, MISSING, NOW, TOKEN, begin, enrolment, failed, found, place
+from auditor.store.tokens import Enrolment, KnownToken, locations_of
+from tests.store.history import HOUR, MISSING, NOW, TOKEN, Swept, begin, enrolment, failed, found, place
 
+_IS_ANYBODY_WAITING = """
+    select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')
+"""
 ONE, TWO = enrolment("one"), enrolment("two", public_id="dt0c01.AAAAAAAAAAAAAAAAAAAAAAAA")
 
 
@@ -156,6 +160,30 @@ async def test_two_secrets_that_claim_one_public_id_are_told_apart(connection: C
     )
     assert [label for _number, label in later][:2] == labels
     assert later[2][1] == f"{TOKEN.id}~{worse.fingerprint.hex()[:8]}"
+
+
+async def test_label_by_which_a_token_would_be_told_apart_may_be_taken(connection: Connection) -> None:
+    copy = enrolment("copy")
+    taken = f"{TOKEN.id}~{copy.fingerprint.hex()[:8]}"
+    ids = await (await begin(connection)).record((ONE, found()), (enrolment("odd", public_id=taken), found()))
+    assert [label for _number, label in ids] == [TOKEN.id, taken]
+    ((_number, label),) = await (await begin(connection)).record((copy, found()))
+    assert label == f"{TOKEN.id}~{copy.fingerprint.hex()}"
+
+
+@pytest.mark.parametrize("second", [enrolment("copy"), enrolment("old", public_id=None)])
+async def test_label_that_another_transaction_is_taking_is_told_apart(
+    database: Pool, connection: Connection, second: Enrolment
+) -> None:
+    if second.public_id is None:
+        await (await begin(connection)).record((second, failed()))
+    sweep = await begin(connection)
+    async with database.acquire() as other, asyncio.TaskGroup() as tasks, connection.transaction():
+        await sweep.record((ONE, found()))
+        writing = tasks.create_task(Swept(other, sweep.environment, sweep.id, NOW).record((second, found())))
+        while not await connection.fetchval(_IS_ANYBODY_WAITING):  # noqa: ASYNC110 -- only the database knows
+            await asyncio.sleep(0.01)
+    assert [label for _number, label in writing.result()] == [f"{TOKEN.id}~{second.fingerprint.hex()[:8]}"]
 
 
 async def test_old_secret_that_tells_a_label_which_is_taken_is_told_apart(connection: Connection) -> None:
