@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from auditor.model.secret import TOKEN_FORMAT
-from auditor.store.connection import Connection
+from auditor.store.connection import Connection, Row
 
 NOTHING_BEFORE: Final = "0" * 64
 """Stands for the link before the first."""
@@ -86,28 +86,22 @@ async def linked(
 async def _seal(
     connection: Connection, environment: int, batch: int, at: datetime, states: Mapping[str, object] | None
 ) -> None:
-    written = await connection.fetchrow(
-        f"""
-        select count(*) filter (where not is_use) as records, {_DIGEST.format("not is_use")} as digest,
-            count(*) filter (where is_use) as uses, {_DIGEST.format("is_use")} as uses_digest
-        from (select *, kind = {_USE} as is_use from ({_RECORDS}) record where batch = $1) record
-        """,
-        batch,
-    )
-    assert written is not None
+    written = await _written(connection, environment, batch, states)
     count = written["records"] + written["uses"]
     if not count and states is None:
         return
-    name, number, previous = await _head_to_follow(connection, environment, at)
+    if written["number"] is None:
+        await _begin(connection, environment, at)
+        written = await _written(connection, environment, batch, states)
     await _add(
         connection,
         environment,
         batch if count else None,
         at,
         Header(
-            environment=name,
-            number=number + 1,
-            previous=previous,
+            environment=written["name"],
+            number=written["number"] + 1,
+            previous=written["previous"],
             at=at,
             records=written["records"],
             digest=written["digest"],
@@ -116,6 +110,35 @@ async def _seal(
             states=states,
         ),
     )
+
+
+async def _written(connection: Connection, environment: int, batch: int, states: Mapping[str, object] | None) -> Row:
+    """Return what a transaction has written and, where that becomes a link, the head that it follows on, locked.
+
+    The records are read before the head is locked, whoever waits for it.
+    """
+    row = await connection.fetchrow(
+        f"""
+        with record as materialized (
+            select count(*) filter (where not is_use) as records, {_DIGEST.format("not is_use")} as digest,
+                count(*) filter (where is_use) as uses, {_DIGEST.format("is_use")} as uses_digest
+            from (select *, kind = {_USE} as is_use from ({_RECORDS}) record where batch = $2) record
+        )
+        select record.*, head.*
+        from record
+        left join lateral (
+            select e.name, h.number, encode(h.hash, 'hex') as previous
+            from chain_head h join environment e on e.id = h.environment_id
+            where e.id = $1 and (record.records + record.uses > 0 or $3)
+            for update of h
+        ) head on true
+        """,
+        environment,
+        batch,
+        states is not None,
+    )
+    assert row is not None
+    return row
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -137,20 +160,6 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     """SHA-256 of the lines of the uses, where there are any."""
     states: Mapping[str, object] | None = None
     """What it says beside."""
-
-
-async def _head_to_follow(connection: Connection, environment: int, at: datetime) -> tuple[str, int, str]:
-    """Lock the head of an environment's chain; return the environment's name and the head's number and hash."""
-    head = """
-        select e.name, h.number, encode(h.hash, 'hex') as hash
-        from chain_head h join environment e on e.id = h.environment_id where e.id = $1 for update of h
-        """
-    row = await connection.fetchrow(head, environment)
-    if row is None:
-        await _begin(connection, environment, at)
-        row = await connection.fetchrow(head, environment)
-        assert row is not None
-    return row["name"], row["number"], row["hash"]
 
 
 async def _begin(connection: Connection, environment: int, at: datetime) -> None:
