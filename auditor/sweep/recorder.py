@@ -1,7 +1,9 @@
 """Evaluates a batch of lookups and writes it whole: observations, findings, alerts and the account, or nothing."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 
 import msgspec
@@ -72,7 +74,10 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 class Recorder:
-    """Records the batches of one sweep, one transaction each. A batch may be judged while the one before is written."""
+    """Records the batches of one sweep, one transaction each.
+
+    A batch may be judged while the one before is written, and written while that is sealed and committed.
+    """
 
     def __init__(self, subject: Subject, environment: int, sweep: int, teller: Teller) -> None:
         self._subject = subject
@@ -88,6 +93,8 @@ class Recorder:
         """Rules that could not tell of a token, with how many tokens."""
         self._undecided_because: Mapping[str, str] = {}
         """Of each, why it could not tell of the first."""
+        self._writing = asyncio.Lock()
+        self._committing = asyncio.Lock()
         self._unknown_scopes: Counter[str] = Counter()
 
     def go_on(self, account: SweepSummary) -> None:
@@ -117,36 +124,45 @@ class Recorder:
         """Write a batch in one transaction, then log its transitions; return how its lookups ended."""
         batch, now = judged.looked, judged.now
         outcomes = Counter(looked.lookup.outcome for looked in batch)
-        reasons = self._reasons + Counter(
+        reasons = Counter(
             looked.lookup.reason
             for looked in batch
             if looked.lookup.metadata is None and not looked.lookup.outcome.is_evidence
         )
-        async with linked(connection, self._environment, now):
-            identities = await tokens.record(connection, self._sweep, self._environment, judged.recorded)
-            happened = [
-                (number, _about(label, entry), change)
-                for (number, label), entry, decided in zip(identities, judged.recorded, judged.changes, strict=True)
-                for change in decided
-            ]
-            told = [(about, change) for _number, about, change in happened]
-            await findings.apply(
-                connection,
-                self._sweep,
-                self._environment,
-                [(number, change) for number, _about, change in happened],
-                now,
-            )
-            await self._teller.put_into_outbox(connection, told, now)
-            await sweeps.count(connection, self._sweep, outcomes, reasons, now)
-        # Only what was committed is counted and told.
-        self._reasons = reasons
-        for unassessed in judged.undecided:
-            self._undecided.update(unassessed.keys())
-            self._undecided_because = {**unassessed, **self._undecided_because}
-        self._count_unknown_scopes(batch)
-        self._teller.tell(told, now)
+        async with AsyncExitStack() as turn:
+            async with linked(connection, self._environment, now):
+                async with self._writing:
+                    told = await self._write(connection, judged)
+                    # Before the next one is written: that may come to wait for this one in the database.
+                    await turn.enter_async_context(self._committing)
+                await sweeps.count(connection, self._sweep, outcomes, self._reasons + reasons, now)
+            # Only what was committed is counted and told.
+            self._reasons += reasons
+            for unassessed in judged.undecided:
+                self._undecided.update(unassessed.keys())
+                self._undecided_because = {**unassessed, **self._undecided_because}
+            self._count_unknown_scopes(batch)
+            self._teller.tell(told, now)
         return outcomes
+
+    async def _write(self, connection: Connection, judged: Judged) -> Sequence[tuple[About, Change]]:
+        """Write what a batch's account is not, and return what happened to findings."""
+        identities = await tokens.record(connection, self._sweep, self._environment, judged.recorded)
+        happened = [
+            (number, _about(label, entry), change)
+            for (number, label), entry, decided in zip(identities, judged.recorded, judged.changes, strict=True)
+            for change in decided
+        ]
+        await findings.apply(
+            connection,
+            self._sweep,
+            self._environment,
+            [(number, change) for number, _about, change in happened],
+            judged.now,
+        )
+        told = [(about, change) for _number, about, change in happened]
+        await self._teller.put_into_outbox(connection, told, judged.now)
+        return told
 
     @property
     def _is_known_here(self) -> bool:

@@ -33,8 +33,11 @@ from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
 from auditor.sweep.telling import Teller
 
 BATCH: Final = 1000
-"""Tokens whose lookups have ended and are not recorded yet, at most: what a crash can lose. Half of them are recorded
-in one transaction while the other half is gathered and, where that takes longer, judged."""
+"""Tokens whose lookups have ended and are not recorded yet, at most: what a crash can lose."""
+_PARTS: Final = 3
+"""In so many transactions a batch is recorded: while one part of it is gathered, the one before is judged and written,
+and the one before that committed."""
+_WRITERS: Final = 2
 
 _UNREACHABLE_RUNNING: Final = 50
 """After so many lookups running that found nobody there, the environment is taken to be away."""
@@ -128,7 +131,7 @@ class _Sweep:
         self._gathered: list[Looked] = []
         self._looked: asyncio.Queue[list[Looked] | None] = asyncio.Queue()
         self._judged: asyncio.Queue[Judged | None] = asyncio.Queue()
-        self._halves = asyncio.Semaphore(1)
+        self._parts = asyncio.Semaphore(_PARTS - 1)
         """Of a batch that may be handed over before one of them is recorded, while another is gathered."""
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -420,7 +423,7 @@ class _Sweep:
                     self._unreachable_running = 0
             self._gathered.append(Looked(waiting.enrolment, waiting.known, lookup, time() - started))
             self._progress.done += 1
-            if len(self._gathered) >= max(BATCH // 2, 1):
+            if len(self._gathered) >= max(BATCH // _PARTS, 1):
                 await self._hand_over()
 
     async def _may_take_one(self) -> bool:
@@ -453,7 +456,7 @@ class _Sweep:
         full, self._gathered = self._gathered, []
         self._looked.put_nowait(full)
         self._has_room.clear()
-        await self._halves.acquire()  # once the half before it is recorded
+        await self._parts.acquire()  # once one of those before it is recorded
         self._has_room.set()
 
     async def _ask(self, secret: Secret, task: "asyncio.Task[None]") -> Lookup | None:
@@ -510,9 +513,15 @@ class _Sweep:
         self._judged.put_nowait(None)
 
     async def _record(self, recorder: Recorder) -> None:
+        async with asyncio.TaskGroup() as writers:
+            for _number in range(_WRITERS):
+                writers.create_task(self._write(recorder))
+
+    async def _write(self, recorder: Recorder) -> None:
         while (judged := await self._judged.get()) is not None:
             async with self._pool.acquire() as connection:
                 outcomes = await recorder.write(connection, judged)
-            self._halves.release()
+                self._parts.release()  # already, since the pool takes the connection back by a round trip
             seconds = [looked.seconds for looked in judged.looked if looked.lookup.attempts]
             self._telemetry.looked_up(self._subject.name, outcomes, seconds, self._subject.client.limit.value)
+        self._judged.put_nowait(None)  # for the other writers

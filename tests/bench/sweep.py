@@ -152,7 +152,7 @@ async def whole(address: embedded.Address, url: str, size: int, *, sweeps: int) 
         await connection.execute(
             "drop schema if exists as_of cascade; drop schema public cascade; create schema public"
         )
-    async with connected(address, application="bench") as pool:
+    async with connected(address, application="bench", connections=16) as pool:
         async with pool.acquire() as connection:
             await migrate(connection)
         settings = EnvironmentSettings(
