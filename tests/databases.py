@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -26,6 +27,15 @@ async def fresh_database(server: embedded.Address) -> AsyncIterator[Secret]:
     if not _fresh:
         await _renew(server)
     name = _fresh.pop()
+    yield url_of(server, name)
+    _used.append(name)
+
+
+@asynccontextmanager
+async def copied_database(server: embedded.Address, database: Secret) -> AsyncIterator[Secret]:
+    """Give a copy of a database, to which nobody may be connected when the block begins."""
+    name, template = f"test_{next(_numbers)}", urlsplit(database.reveal()).path.removeprefix("/")
+    await execute(server, f"create database {name} template {template} strategy file_copy")
     yield url_of(server, name)
     _used.append(name)
 

@@ -5,10 +5,10 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import html5lib
@@ -16,9 +16,11 @@ import pytest
 
 from auditor.model.secret import Secret
 from auditor.simulator import Fault, Faults, Plan, SimulatedToken, generate
+from auditor.store.embedded import Address
 from auditor.sweep.comparing import ENVIRONMENT
-from tests.command_line import CONFIGURATION, Ended, Site
+from tests.command_line import CONFIGURATION, Ended, Site, in_thread
 from tests.command_line import site as made
+from tests.databases import fresh_database
 from tests.leaks import new_token, old_token
 
 NOW = datetime.now(UTC)
@@ -35,14 +37,33 @@ def site(tmp_path: Path, database_url: Secret) -> Any:
         yield ready
 
 
-@pytest.fixture
-def hostile(site: Site) -> Site:
-    """A site whose production tokens all carry something awkward."""
+def be_hostile(site: Site) -> None:
+    """Have all production tokens carry something awkward."""
     fleet = list(generate(str(site.directory), SIZE, NOW, hostile=True))
     for token in fleet:
         site.worlds["prod"].add(token)
     site.store("prod", fleet)
-    return site
+
+
+class Hostile(NamedTuple):
+    """A site whose production tokens all carry something awkward, and its first sweep."""
+
+    site: Site
+    swept: Ended
+
+    def run(self, *arguments: str) -> Ended:
+        return self.site.run(*arguments)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory, server: Address) -> Iterator[Hostile]:
+    """One for all tests that only read, or sweep again."""
+    with (
+        in_thread(fresh_database(server)) as (database_url, _act),
+        made(tmp_path_factory.mktemp("hostile"), database_url.reveal()) as site,
+    ):
+        be_hostile(site)
+        yield Hostile(site, site.run("--log-format", "json", "sweep", "prod", "--json"))
 
 
 def account(done: Ended) -> dict[str, Any]:
@@ -51,20 +72,20 @@ def account(done: Ended) -> dict[str, Any]:
     return swept
 
 
-def test_hostile_fleet_is_audited_whole(hostile: Site) -> None:
-    done = hostile.run("sweep", "prod", "--json")
-    assert account(done) | {"status": "complete", "enrolled": SIZE, "failed": 0, "refused": 0} == account(done)
+def test_hostile_fleet_is_audited_whole(hostile: Hostile) -> None:
+    swept = account(hostile.swept)
+    assert hostile.swept.exit_code == 0
+    assert swept | {"status": "complete", "enrolled": SIZE, "failed": 0, "refused": 0} == swept
     assert len(hostile.run("findings", "--json").json()) > SIZE
 
 
-def test_hostile_fleet_that_stays_as_it_is_counts_as_unchanged(hostile: Site) -> None:
+def test_hostile_fleet_that_stays_as_it_is_counts_as_unchanged(hostile: Hostile) -> None:
     def rows() -> list[int]:
         return [
-            fetched(hostile, f"select count(*) from {table}")[0][0]
+            fetched(hostile.site, f"select count(*) from {table}")[0][0]
             for table in ("token_change", "token_use", "finding_event")
         ]
 
-    assert hostile.run("sweep", "prod").exit_code == 0
     before = rows()
     assert hostile.run("sweep", "prod").exit_code == 0
     assert rows() == before
@@ -83,22 +104,27 @@ def fetched(site: Site, query: str) -> list[Any]:
     return asyncio.run(fetch())
 
 
-@pytest.mark.parametrize("log_format", ["json", "console"])
-def test_lines_stay_lines(hostile: Site, log_format: str) -> None:
-    done = hostile.run("--log-format", log_format, "sweep", "prod")
+def test_lines_of_json_stay_lines(hostile: Hostile) -> None:
+    for line in harmless_lines(hostile.swept):
+        assert json.loads(line)["event"]
+
+
+def test_lines_for_people_stay_lines(site: Site) -> None:
+    be_hostile(site)
+    for line in harmless_lines(site.run("--log-format", "console", "sweep", "prod")):
+        assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z \[", line), line
+
+
+def harmless_lines(done: Ended) -> list[str]:
+    """The lines of the log of a hostile fleet's first sweep."""
     lines = done.err.split("\n")[:-1]
     assert len(lines) > SIZE
     assert not DANGEROUS.search(done.err)
     assert all(len(line) <= 12_500 for line in lines)
-    for line in lines:
-        if log_format == "json":
-            assert json.loads(line)["event"]
-        else:
-            assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z \[", line), line
+    return lines
 
 
-def test_hostile_findings_are_shown_on_one_line_each(hostile: Site) -> None:
-    hostile.run("sweep", "prod")
+def test_hostile_findings_are_shown_on_one_line_each(hostile: Hostile) -> None:
     found = hostile.run("findings", "--json").json()
     table = hostile.run("findings")
     assert len(table.out.splitlines()) == len(found) + 3
@@ -110,8 +136,7 @@ def test_hostile_findings_are_shown_on_one_line_each(hostile: Site) -> None:
         assert not DANGEROUS.search(shown.out)
 
 
-def test_hostile_findings_are_harmless_in_spreadsheets(hostile: Site) -> None:
-    hostile.run("sweep", "prod")
+def test_hostile_findings_are_harmless_in_spreadsheets(hostile: Hostile) -> None:
     for name in ("csv", "csv-coverage"):
         done = hostile.run("report", "--format", name)
         assert not DANGEROUS.search(done.out.replace("\r\n", "\n"))
@@ -120,8 +145,7 @@ def test_hostile_findings_are_harmless_in_spreadsheets(hostile: Site) -> None:
         assert not [cell for row in rows for cell in row if re.match(r"""[\s"']*[=+\-@]""", cell) and cell[0] != "'"]
 
 
-def test_hostile_findings_are_no_markup_in_the_page(hostile: Site) -> None:
-    hostile.run("sweep", "prod")
+def test_hostile_findings_are_no_markup_in_the_page(hostile: Hostile) -> None:
     text = hostile.run("report", "--format", "html").out
     assert not DANGEROUS.search(text)
     page = html5lib.HTMLParser(strict=True, tree=html5lib.getTreeBuilder("etree")).parse(text)
@@ -133,8 +157,7 @@ def test_hostile_findings_are_no_markup_in_the_page(hostile: Site) -> None:
     assert "<script>alert(document.domain)</script>" in "".join(page.itertext())
 
 
-def test_hostile_findings_are_whole_in_json(hostile: Site) -> None:
-    hostile.run("sweep", "prod")
+def test_hostile_findings_are_whole_in_json(hostile: Hostile) -> None:
     document = hostile.run("report", "--format", "json").json()
     assert document["findings_count"] == len(document["findings"]) > SIZE
     names = {finding["token_name"] for finding in document["findings"]}
@@ -263,7 +286,6 @@ def test_hostile_sources_are_told_by_place_and_lose_nothing(site: Site) -> None:
         assert hidden.rpartition(".")[2] not in report.out
 
 
-FILE = 'path = "odd/file"'
 NONSENSE = {
     "empty": (b"", "dotenv json csv plain directory"),
     "NULs": (b"\0" * 100, "dotenv json csv plain directory"),
@@ -277,31 +299,40 @@ NONSENSE = {
 """Content → the kinds of sources that cannot take it; to the others it is a token."""
 
 
-@pytest.mark.parametrize("name", NONSENSE)
-def test_files_that_are_none_are_problems_of_their_sources_only(site: Site, name: str) -> None:
-    content, refusing = NONSENSE[name]
-    (site.directory / "odd").mkdir()
-    (site.directory / "odd" / "file").write_bytes(content)
-    more = {"csv": f'{FILE}\ntoken_column = "token"', "directory": 'path = "odd"'}
-    tables = [
-        f'[sources.{kind}]\ntype = "{kind}"\nenvironment = "prod"\n{more.get(kind, FILE)}\n'
-        for kind in refusing.split()
-    ]
+def test_files_that_are_none_are_problems_of_their_sources_only(site: Site) -> None:
+    more = {"csv": 'token_column = "token"'}
+    tables, names = [], []
+    for number, (content, refusing) in enumerate(NONSENSE.values()):
+        directory = site.directory / f"odd-{number}"
+        directory.mkdir()
+        (directory / "file").write_bytes(content)
+        for kind in refusing.split():
+            path = directory.name if kind == "directory" else f"{directory.name}/file"
+            names.append(f"{kind}-{number}")
+            tables.append(
+                f'[sources.{names[-1]}]\ntype = "{kind}"\nenvironment = "prod"\npath = "{path}"\n{more.get(kind, "")}\n'
+            )
     site.configure(more="".join(tables))
     done = site.run("sweep", "prod", "--json")
     swept = account(done)
     assert swept["found"] == 3
-    assert (done.exit_code, sorted(swept["source_problems"])) == (3, sorted(refusing.split()))
+    assert (done.exit_code, sorted(swept["source_problems"])) == (3, sorted(names))
     assert not DANGEROUS.search("".join(swept["source_problems"].values()))
 
 
-@pytest.mark.parametrize("output", ["not json", '{"token": 7}', "[]", '{"token": "a b"}', "", "\\377", "x" * 70_000])
-def test_command_that_prints_nonsense_is_a_problem_of_its_source_only(site: Site, output: str) -> None:
-    site.write("print", f"#!/bin/sh\nprintf '{output}\\n'\n").chmod(0o700)
-    site.configure(more='[sources.odd]\ntype = "command"\ncommand = ["./print"]\nenvironment = "prod"\n')
+def test_commands_that_print_nonsense_are_problems_of_their_sources_only(site: Site) -> None:
+    outputs = ("not json", '{"token": 7}', "[]", '{"token": "a b"}', "", "\\377", "x" * 70_000)
+    tables = []
+    for number, output in enumerate(outputs):
+        site.write(f"print-{number}", f"#!/bin/sh\nprintf '{output}\\n'\n").chmod(0o700)
+        tables.append(
+            f'[sources.odd-{number}]\ntype = "command"\ncommand = ["./print-{number}"]\nenvironment = "prod"\n'
+        )
+    site.configure(more="".join(tables))
     done = site.run("sweep", "prod", "--json")
     swept = account(done)
-    assert (done.exit_code, swept["found"], list(swept["source_problems"])) == (3, 3, ["odd"])
+    assert (done.exit_code, swept["found"]) == (3, 3)
+    assert sorted(swept["source_problems"]) == [f"odd-{number}" for number in range(len(outputs))]
 
 
 def test_clock_that_went_back_loses_nothing(site: Site) -> None:

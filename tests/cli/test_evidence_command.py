@@ -13,12 +13,16 @@ SOON = datetime.now(UTC) + timedelta(days=20)
 SEED = base64.b64encode(bytes(range(32))).decode()
 
 
-@pytest.fixture
-def signing(site: Site) -> Site:
-    """Swept, with a key that signs packages."""
-    site.config.write_text(site.config.read_text() + '\n[evidence]\nsigning_key = { env = "EVIDENCE_KEY" }\n')
+def sweep(site: Site) -> Site:
+    site.configure(more='[evidence]\nsigning_key = { env = "EVIDENCE_KEY" }\n')
     assert site.run("sweep", "--all").exit_code == 0
     return site
+
+
+@pytest.fixture(scope="module")
+def signing(lasting_site: Site) -> Site:
+    """Swept, with a key that signs packages."""
+    return sweep(lasting_site)
 
 
 def test_package_is_exported_and_proved_without_a_configuration(signing: Site, tmp_path: Path) -> None:
@@ -47,8 +51,9 @@ def test_package_that_was_altered_exits_with_1_and_the_broken_link(signing: Site
     assert (told.exit_code, told.json()["is_unaltered"]) == (1, False)
 
 
-def test_database_is_proved_with_its_acts_between_sweeps(signing: Site) -> None:
-    key = signing.run("findings", "--json").json()[0]["key"]
+def test_database_is_proved_with_its_acts_between_sweeps(site: Site) -> None:
+    sweep(site)
+    key = site.run("findings", "--json").json()[0]["key"]
     terms = (
         "--owner",
         "ann",
@@ -61,10 +66,10 @@ def test_database_is_proved_with_its_acts_between_sweeps(signing: Site) -> None:
         "--until",
         f"{SOON:%Y-%m-%d}",
     )
-    before = signing.run("evidence", "verify", "--json", EVIDENCE_KEY=SEED).json()
-    waived = signing.run("waive", key, *terms, "--json")
-    assert signing.run("waivers", "remove", waived.json()["id"]).exit_code == 0
-    after = signing.run("evidence", "verify", "--json").json()
+    before = site.run("evidence", "verify", "--json", EVIDENCE_KEY=SEED).json()
+    waived = site.run("waive", key, *terms, "--json")
+    assert site.run("waivers", "remove", waived.json()["id"]).exit_code == 0
+    after = site.run("evidence", "verify", "--json").json()
     assert (before["problems"], after["problems"]) == ([], [])
     assert after["links"] == before["links"] + 2
 

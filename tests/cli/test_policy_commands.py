@@ -30,13 +30,24 @@ only = [{ tag = "lab" }]
 """
 
 
-@pytest.fixture
-def swept(site: Site) -> Site:
+def layer(site: Site) -> None:
     site.configure(LAYERED)
     site.write("policy.toml", POLICY)
     site.write("prod.toml", PROD)
-    assert site.run("sweep", "--all").exit_code == 0
-    return site
+
+
+@pytest.fixture(scope="module")
+def swept_once(lasting_site: Site) -> Site:
+    layer(lasting_site)
+    assert lasting_site.run("sweep", "--all").exit_code == 0
+    return lasting_site
+
+
+@pytest.fixture
+def swept(swept_once: Site) -> Site:
+    """The same with its files as they were swept with: tests change these, and nothing else."""
+    layer(swept_once)
+    return swept_once
 
 
 def label(site: Site, name: str) -> str:
@@ -219,13 +230,15 @@ def test_draft_adds_drops_and_regrades(swept: Site) -> None:
     }
 
 
-def test_draft_is_judged_as_the_sweep_judges_it(swept: Site) -> None:
-    before = {(each["label"], each["rule_id"]): each["severity"] for each in swept.run("findings", "--json").json()}
+def test_draft_is_judged_as_the_sweep_judges_it(site: Site) -> None:
+    layer(site)
+    assert site.run("sweep", "--all").exit_code == 0
+    before = {(each["label"], each["rule_id"]): each["severity"] for each in site.run("findings", "--json").json()}
     draft = '[risk.scopes]\n"metrics.read" = "critical"\n[rules."DT-EXP-02"]\nmax_days = { default = 5 }\n'
-    (instant,) = diffed(swept, draft)["instants"]
-    swept.configure(LAYERED.replace('files = ["policy.toml"]', 'files = ["policy.toml", "draft.toml"]'))
-    assert swept.run("sweep", "--all").exit_code == 0
-    after = {(each["label"], each["rule_id"]): each["severity"] for each in swept.run("findings", "--json").json()}
+    (instant,) = diffed(site, draft)["instants"]
+    site.configure(LAYERED.replace('files = ["policy.toml"]', 'files = ["policy.toml", "draft.toml"]'))
+    assert site.run("sweep", "--all").exit_code == 0
+    after = {(each["label"], each["rule_id"]): each["severity"] for each in site.run("findings", "--json").json()}
     assert {(each["label"], each["rule_id"]): (each["before"], each["after"]) for each in instant["differences"]} == {
         key: (before.get(key), after.get(key)) for key in before | after if before.get(key) != after.get(key)
     }

@@ -10,8 +10,7 @@ from tests.command_line import Site
 DAY = timedelta(days=1)
 
 
-@pytest.fixture
-def swept(site: Site) -> Site:
+def sweep(site: Site) -> Site:
     """Production tokens: one silent for long, one never used and new, one expired; in staging one in use."""
     prod, staging = site.worlds["prod"], site.worlds["staging"]
     now = datetime.now(UTC)
@@ -28,6 +27,11 @@ def swept(site: Site) -> Site:
     site.store("staging", [busy])
     assert site.run("sweep", "--all").exit_code == 0
     return site
+
+
+@pytest.fixture(scope="module")
+def swept(lasting_site: Site) -> Site:
+    return sweep(lasting_site)
 
 
 def label(site: Site, environment: str, number: int) -> str:
@@ -105,12 +109,13 @@ def test_nothing_swept_is_said_in_words_and_is_an_empty_list(site: Site) -> None
     assert site.run("revocable", "--json").json() == []
 
 
-def test_lookup_that_failed_makes_the_verdict_unknown(swept: Site) -> None:
-    silent = label(swept, "prod", 0)
+def test_lookup_that_failed_makes_the_verdict_unknown(site: Site) -> None:
+    sweep(site)
+    silent = label(site, "prod", 0)
     plan = Plan(token_id=silent, then=Fault.SERVER_ERROR)
-    swept.in_simulator(lambda: swept.simulator.environments["prod"].set_faults(Faults(plans=(plan,))))
-    swept.run("sweep", "prod")
-    (one,) = swept.run("revocable", silent, "--json").json()
+    site.in_simulator(lambda: site.simulator.environments["prod"].set_faults(Faults(plans=(plan,))))
+    site.run("sweep", "prod")
+    (one,) = site.run("revocable", silent, "--json").json()
     assert (one["verdict"], one["confidence"]) == ("unknown", "low")
     assert one["evidence"][0].startswith("the last lookup gave no evidence (")
 

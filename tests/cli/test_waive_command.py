@@ -1,18 +1,31 @@
 """``auditor waive`` and ``auditor waivers``: accepting a finding, seeing it accepted, and taking it back."""
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from auditor.model.secret import Secret
+from auditor.store.embedded import Address
 from tests.command_line import CONFIGURATION, Ended, Site
+from tests.databases import copied_database
 
 BY = ("--owner", "svc-old", "--approver", "jane.doe", "--reason", "moves to OAuth", "--ticket", "SEC-12")
 
 
+@pytest.fixture(scope="module")
+def swept_once(lasting_site: Site) -> Site:
+    assert lasting_site.run("sweep", "--all").exit_code == 0
+    return lasting_site
+
+
 @pytest.fixture
-def swept(site: Site) -> Site:
-    assert site.run("sweep", "--all").exit_code == 0
-    return site
+async def swept(swept_once: Site, server: Address) -> AsyncIterator[Site]:
+    """The same with a database and a configuration for one test; the environments stay as they are."""
+    swept_once.configure()
+    async with copied_database(server, Secret(swept_once.environ["DATABASE_URL"])) as url:
+        yield replace(swept_once, environ=swept_once.environ | {"DATABASE_URL": url.reveal()})
 
 
 def day(days: int) -> str:
@@ -157,16 +170,17 @@ def test_key_of_nothing_that_can_be_exits_with_2(files: Site, key: str, told: st
     assert told in done.complaints[0]
 
 
-def test_finding_that_is_not_there_or_resolved_cannot_be_waived(swept: Site) -> None:
-    unknown = swept.run("waive", "prod/x/DT-EXP-01", *BY, "--until", day(30))
+def test_finding_that_is_not_there_or_resolved_cannot_be_waived(site: Site) -> None:
+    assert site.run("sweep", "--all").exit_code == 0
+    unknown = site.run("waive", "prod/x/DT-EXP-01", *BY, "--until", day(30))
     assert (unknown.exit_code, "no such finding" in unknown.complaints[0]) == (2, True)
-    token = swept.tokens["prod"][1].token
-    good = swept.tokens["prod"][0].token.expiration_date
-    swept.in_simulator(lambda: swept.worlds["prod"].change(token.id, expiration_date=good))
-    assert swept.run("sweep", "prod").exit_code == 0
-    resolved = waived(swept)
+    token = site.tokens["prod"][1].token
+    good = site.tokens["prod"][0].token.expiration_date
+    site.in_simulator(lambda: site.worlds["prod"].change(token.id, expiration_date=good))
+    assert site.run("sweep", "prod").exit_code == 0
+    resolved = waived(site)
     assert (resolved.exit_code, "is resolved" in resolved.complaints[0]) == (2, True)
-    assert swept.run("waivers").out == "No waivers.\n"
+    assert site.run("waivers").out == "No waivers.\n"
 
 
 def test_check_tells_what_is_wrong_in_a_file_of_waivers(files: Site) -> None:
