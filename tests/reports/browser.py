@@ -37,27 +37,24 @@ class Watched:
         page.on("pageerror", lambda error: self.misdeeds.append(f"error: {error}"))
         page.on("console", lambda message: self.misdeeds.append(f"console: {message.text}"))
 
+    async def show(self, path: Path, *, width: int = 1400, scheme: Literal["light", "dark"] = "light") -> Page:
+        """Show a file as if nothing had been shown before."""
+        await self.page.set_viewport_size({"width": width, "height": 900})
+        await self.page.emulate_media(media="null", color_scheme=scheme)
+        self.misdeeds.clear()
+        await self.page.goto(path.as_uri())
+        return self.page
+
     def _request(self, url: str) -> None:
         if not url.startswith("file:") and url != "data:,":
             self.misdeeds.append(f"request: {url}")
 
 
 @asynccontextmanager
-async def shown(
-    browser: Browser,
-    path: Path,
-    *,
-    width: int = 1400,
-    scheme: Literal["light", "dark"] = "light",
-    scripts: bool = True,
-) -> AsyncIterator[Watched]:
-    """A file in a tab of its own."""
-    context = await browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=scripts
-    )
+async def tab(browser: Browser, *, scripts: bool = True) -> AsyncIterator[Watched]:
+    """A tab of its own; it takes longer to open one than to show a file in it."""
+    context = await browser.new_context(java_script_enabled=scripts)
     try:
-        watched = Watched(await context.new_page())
-        await watched.page.goto(path.as_uri())
-        yield watched
+        yield Watched(await context.new_page())
     finally:
         await context.close()
