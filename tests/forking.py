@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import runpy
 import selectors
 import signal
 import subprocess
@@ -148,4 +149,13 @@ def _run(
     for stream in filter(None, (stdout, stderr)):
         stream.close()
     sys.argv[:] = ["auditor", *arguments]
+    for script in _customizing(environ):
+        runpy.run_path(script)
     start()
+
+
+def _customizing(environ: Mapping[str, str]) -> list[str]:
+    """Return the scripts that an interpreter of this environment would begin with (Python, "site")."""
+    directories = environ.get("PYTHONPATH", "").split(os.pathsep)
+    scripts = [Path(directory, "sitecustomize.py") for directory in directories if directory]
+    return [str(script) for script in scripts if script.exists()]

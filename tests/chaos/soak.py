@@ -36,7 +36,7 @@ async def soak(seconds: float) -> int:
             stage(directory, server.url, tokens=_TOKENS, every=_EVERY) as hurt,
         ):
             hurt.files.append(server.log)
-            async with hurt.service() as service:
+            async with hurt.service(is_forked=False) as service:
                 while monotonic() - began < seconds:
                     way = hurt.random.choice(WAYS)
                     try:

@@ -12,7 +12,7 @@ ONE_BY_ONE = (Fault.PROXY_FORBIDDEN, *PASSING)
 
 
 async def test_environment_and_hook_that_fail_in_every_way(tmp_path: Path, database_url: Secret) -> None:
-    async with stage(tmp_path, database_url) as hurt, hurt.service() as service:
+    async with stage(tmp_path, database_url) as hurt, hurt.service(is_forked=False) as service:
         await hurt.caught_up(service)
         before = await held(hurt, service)
         for number in range(rounds(1)):
