@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,22 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[embedded.Address]:
     """An embedded PostgreSQL whose template database is migrated."""
-    with (
-        tempfile.TemporaryDirectory(prefix="auditor-test-", dir=_fast_place()) as directory,
-        embedded.running(Path(directory)) as address,
-    ):
+    with _fast_directory() as directory, embedded.running(directory) as address:
         asyncio.run(_make_template(address))
         yield address
+
+
+@pytest.fixture
+def fast_path() -> Iterator[Path]:
+    """A directory for a PostgreSQL of a test's own."""
+    with _fast_directory() as directory:
+        yield directory
+
+
+@contextmanager
+def _fast_directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="auditor-test-", dir=_fast_place()) as directory:
+        yield Path(directory)
 
 
 def _fast_place() -> Path | None:

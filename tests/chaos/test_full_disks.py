@@ -53,7 +53,7 @@ async def test_report_that_found_no_room_is_made_when_there_is_some(tmp_path: Pa
             process.rlimit(psutil.RLIMIT_FSIZE, (0, hard))
             await service.until("report_failed")
             process.rlimit(psutil.RLIMIT_FSIZE, (hard, hard))
-            await made(service)
+            await service.until("report_made", len(service.said("report_made")) + 1)
             assert await service.stop() == 0
         assert "File too large" in service.said("report_failed")[0]["problem"]
         assert_whole(reports)

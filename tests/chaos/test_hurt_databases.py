@@ -7,9 +7,9 @@ from tests.chaos.server import WAYS, Server
 from tests.chaos.stage import IS_LONG, TOKENS, rounds, stage
 
 
-async def test_database_hurt_again_and_again(tmp_path: Path) -> None:
+async def test_database_hurt_again_and_again(tmp_path: Path, fast_path: Path) -> None:
     async with (
-        Server.running(tmp_path / "database") as server,
+        Server.running(fast_path) as server,
         stage(tmp_path, server.url) as hurt,
         hurt.service() as service,
     ):

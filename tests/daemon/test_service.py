@@ -328,18 +328,18 @@ async def test_sweep_waits_for_an_owner_that_is_gone_but_not_yet_known_to_be(
     assert not service.said("sweep_skipped")
 
 
-async def test_service_survives_a_restart_of_its_database(tmp_path: Path) -> None:
+async def test_service_survives_a_restart_of_its_database(tmp_path: Path, fast_path: Path) -> None:
     def server() -> embedded.Address:
         return address.__enter__()
 
-    address = embedded.running(tmp_path / "postgres")
+    address = embedded.running(fast_path)
     url = Secret((await asyncio.to_thread(server)).url)
     try:
         async with site(tmp_path, url) as here, running(here) as service:
             await service.until("sweep_finished")
             await asyncio.to_thread(address.__exit__, None, None, None)
             await service.until("database_unavailable")
-            address = embedded.running(tmp_path / "postgres")
+            address = embedded.running(fast_path)
             await asyncio.to_thread(server)
             swept = len(service.said("sweep_finished", status="complete"))
             await service.until("sweep_finished", swept + 2, status="complete")

@@ -22,6 +22,11 @@ with running(Path(sys.argv[1])):
 """
 
 
+@pytest.fixture
+def tmp_path(fast_path: Path) -> Path:
+    return fast_path
+
+
 def is_up(directory: Path) -> bool:
     return (directory / ".s.PGSQL.5432").exists()
 
