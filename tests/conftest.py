@@ -24,12 +24,20 @@ settings.load_profile("at any speed")
 remember_types()
 gc.disable()  # until all tests are collected: what is made meanwhile stays
 _ROOM = 2_000_000_000
+_LONG = ("test_demo", "test_secrets", "test_sweep_workers", "test_page_in_browser", "test_pdf_report")
 
 
 def pytest_collection_finish() -> None:
-    """Keep the collector of garbage from going through modules and tests again and again."""
+    """Keep the collector of garbage from going through modules and tests, and what tests make, again and again."""
     gc.freeze()
     gc.enable()
+    gc.set_threshold(20_000, 20, 50)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes seconds: at the end one process would do it while the others have nothing left."""
+    items.sort(key=lambda item: item.path.stem not in _LONG)
 
 
 @pytest.fixture(scope="session")
