@@ -165,16 +165,17 @@ def in_thread(serve: Callable[[], None], stop: Callable[[], None]) -> Iterator[N
 
 
 class Watch:
-    """Notes the command line of every process that there is, again and again."""
+    """Notes the command line of every process that begins meanwhile, again and again: it may become another program."""
 
     def __init__(self) -> None:
         self.seen: set[bytes] = set()
         self._done = threading.Event()
 
     def run(self) -> None:
+        before = {entry.name for entry in os.scandir("/proc")}
         while not self._done.wait(0.03):
             for entry in os.scandir("/proc"):
-                if entry.name.isdigit():
+                if entry.name.isdigit() and entry.name not in before:
                     try:
                         self.seen.add(Path(entry.path, "cmdline").read_bytes())
                     except OSError:  # it has ended meanwhile

@@ -7,7 +7,7 @@ which each hook writes in its own way. A template that fails on some message mus
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -100,7 +100,7 @@ class Wording:
 
     @cached_property
     def _templates(self) -> "Environment":
-        return _environment({**_shipped(), **self._own})
+        return _environment(tuple(sorted({**_shipped(), **self._own}.items())))
 
     def words(self, message: Message, *, most: int | None = None) -> Words:
         """Return what a message says; of a digest, show so many alerts at most."""
@@ -144,12 +144,16 @@ class Wording:
 
 def parsed(source: Source) -> None:
     """Raise ``jinja2.TemplateSyntaxError`` where a template is none."""
-    _environment({}).compile(source.text, filename=source.path)
+    _environment(()).compile(source.text, filename=source.path)
 
 
-def _environment(sources: Mapping[str, Source]) -> "Environment":
+@lru_cache(maxsize=16)
+def _environment(named: tuple[tuple[str, Source], ...]) -> "Environment":
+    """Return what compiles templates; hooks whose templates are the same share it, and so what is compiled."""
     from jinja2 import FunctionLoader, StrictUndefined  # a twentieth of a second that most commands can save
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    sources = dict(named)
 
     def load(name: str) -> tuple[str, str | None, None] | None:
         source = _shipped().get(name.removeprefix(_OURS)) if name.startswith(_OURS) else sources.get(name)
