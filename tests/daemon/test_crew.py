@@ -67,8 +67,8 @@ async def test_processes_share_sweeps_are_counted_together_and_end_together(
 async def test_processes_of_a_killed_service_end_by_themselves(tmp_path: Path, database_url: Secret) -> None:
     async with site(tmp_path, database_url) as here:
         here.write(CREW)
-        async with running(here) as service:
-            await service.until("service_started", role="worker")
+        async with running(here, role="worker") as service:  # which sweeps nothing by itself
+            await service.until("service_started", 2)
             (other,) = further(service)
             service.process.kill()
             await until(lambda: not other.is_running() or other.status() == psutil.STATUS_ZOMBIE)

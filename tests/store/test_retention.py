@@ -1,7 +1,8 @@
 """What is older than it is kept goes; what is evidence of the rest is proved as before."""
 
+import asyncio
 import io
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -14,7 +15,10 @@ from auditor.reports.period import Period, parse_period
 from auditor.store import as_of, chain, lookback, sweeps
 from auditor.store.chain import Header
 from auditor.store.connection import Connection, Pool
+from auditor.store.database import connected
+from auditor.store.embedded import Address
 from auditor.sweep.pruning import Kind, Pruned, prune, would_prune
+from tests.databases import copy_of, execute, url_of
 from tests.reports.evidence_samples import KEY, begun
 from tests.store.history import HOUR, NOW, enrolment, found
 
@@ -38,6 +42,31 @@ async def lived_through(connection: Connection, days: int = 12) -> None:
             )
         async with chain.linked(connection, sweep.environment, now):
             await sweep.finish()
+
+
+@pytest.fixture(scope="module")
+def before(server: Address) -> Iterator[str]:
+    """The name of a database that lived through twelve days."""
+    name = "before_retention"
+
+    async def live() -> None:
+        await execute(server, f"create database {name} template migrated strategy file_copy")
+        async with (
+            connected(url_of(server, name), application="tests", connections=1) as pool,
+            pool.acquire() as connection,
+        ):
+            await lived_through(connection)
+
+    asyncio.run(live())
+    yield name
+    asyncio.run(execute(server, f"drop database {name} with (force)"))
+
+
+@pytest.fixture
+async def old(server: Address, before: str) -> AsyncIterator[Pool]:
+    """A pool on a database that lived through twelve days."""
+    async with copy_of(server, before) as url, connected(url, application="tests") as pool:
+        yield pool
 
 
 async def seen(connection: Connection) -> list[tuple[str, datetime]]:
@@ -65,21 +94,19 @@ async def packed(database: Pool, period: Period | None = None) -> Verified:
     return verify_package(out)  # type: ignore[arg-type]  # a zip file may be an open one
 
 
-async def test_uses_of_before_go_and_the_last_one_of_each_token_stays(database: Pool) -> None:
-    async with database.acquire() as connection:
-        await lived_through(connection)
+async def test_uses_of_before_go_and_the_last_one_of_each_token_stays(old: Pool) -> None:
+    async with old.acquire() as connection:
         assert await would_prune(connection, KEPT, LATER) == [Pruned(Kind.USES, HORIZON, 6)]
-        assert await prune(database, KEPT, LATER) == [Pruned(Kind.USES, HORIZON, 6)]
+        assert await prune(old, KEPT, LATER) == [Pruned(Kind.USES, HORIZON, 6)]
         days = [NOW + day * DAY for day in range(6, 12)]  # of 30 November, the last before the horizon, and later
         assert await seen(connection) == [(RARE, NOW), *((OFTEN, day) for day in days)]
-        assert await prune(database, KEPT, LATER) == [Pruned(Kind.USES, HORIZON, 0)]
+        assert await prune(old, KEPT, LATER) == [Pruned(Kind.USES, HORIZON, 0)]
 
 
-async def test_chain_is_proved_after_uses_went_and_says_so(database: Pool) -> None:
-    async with database.acquire() as connection:
-        await lived_through(connection)
+async def test_chain_is_proved_after_uses_went_and_says_so(old: Pool) -> None:
+    async with old.acquire() as connection:
         before = await verified(connection)
-        await prune(database, KEPT, LATER)
+        await prune(old, KEPT, LATER)
         after = await verified(connection)
         async with connection.transaction():
             *_earlier, last = [link async for link in chain.links(connection, "prod")]
@@ -94,64 +121,57 @@ async def test_chain_is_proved_after_uses_went_and_says_so(database: Pool) -> No
 
 @pytest.mark.parametrize("at_once", [1, 3, 5000])
 async def test_uses_go_in_batches_that_are_links_of_their_own(
-    database: Pool, monkeypatch: pytest.MonkeyPatch, at_once: int
+    old: Pool, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr("auditor.store.retention.AT_ONCE", at_once)
     monkeypatch.setattr("auditor.store.retention._LINKS_AT_ONCE", 2)
-    async with database.acquire() as connection:
-        await lived_through(connection)
-        await prune(database, KEPT, LATER)
+    async with old.acquire() as connection:
+        await prune(old, KEPT, LATER)
         assert len(await seen(connection)) == 7
         assert (await verified(connection)).problems == []
 
 
-async def test_uses_that_were_carried_over_go_in_their_turn(database: Pool) -> None:
-    async with database.acquire() as connection:
-        await lived_through(connection)
-        await prune(database, KEPT, LATER)
-        await prune(database, KEPT, LATER + 31 * DAY)
-        await prune(database, KEPT, LATER + 62 * DAY)
+async def test_uses_that_were_carried_over_go_in_their_turn(old: Pool) -> None:
+    async with old.acquire() as connection:
+        await prune(old, KEPT, LATER)
+        await prune(old, KEPT, LATER + 31 * DAY)
+        await prune(old, KEPT, LATER + 62 * DAY)
         assert await seen(connection) == [(RARE, NOW), (OFTEN, NOW + 11 * DAY)]
         assert (await verified(connection)).problems == []
 
 
-async def test_reports_from_the_horizon_on_are_as_before(database: Pool) -> None:
+async def test_reports_from_the_horizon_on_are_as_before(old: Pool) -> None:
     instants = [HORIZON, HORIZON + HOUR, NOW + 9 * DAY, LATER]
-    async with database.acquire() as connection:
-        await lived_through(connection)
+    async with old.acquire() as connection:
         before = [await last_used(connection, instant) for instant in instants]
-        await prune(database, KEPT, LATER)
+        await prune(old, KEPT, LATER)
         assert [await last_used(connection, instant) for instant in instants] == before
 
 
-async def test_rules_see_the_same_as_far_as_they_look_back(database: Pool) -> None:
-    async with database.acquire() as connection:
-        await lived_through(connection)
+async def test_rules_see_the_same_as_far_as_they_look_back(old: Pool) -> None:
+    async with old.acquire() as connection:
         tokens = [row["id"] for row in await connection.fetch("select id from token")]
         before = (await lookback.uses(connection, tokens, HORIZON))[tokens[1]]
-        await prune(database, KEPT, LATER)
+        await prune(old, KEPT, LATER)
         after = (await lookback.uses(connection, tokens, HORIZON))[tokens[1]]
     assert after == before[-len(after) :]
     assert after[0].observed_at < HORIZON <= after[1].observed_at
 
 
-async def test_reports_of_before_say_that_they_are_not_exact(database: Pool) -> None:
-    async with database.acquire() as connection:
-        await lived_through(connection)
+async def test_reports_of_before_say_that_they_are_not_exact(old: Pool) -> None:
+    async with old.acquire() as connection:
         await connection.execute("update schema_migration set applied_at = $1", NOW)
         assert await as_of.exact_since(connection) == NOW
-        await prune(database, KEPT, LATER)
+        await prune(old, KEPT, LATER)
         assert await as_of.exact_since(connection, ["prod"]) == HORIZON
         assert await as_of.exact_since(connection, ["dev"]) == NOW
 
 
-async def test_packages_are_proved_after_uses_went(database: Pool) -> None:
-    async with database.acquire() as connection:
-        await lived_through(connection)
-    await prune(database, KEPT, LATER)
-    whole = await packed(database)
+async def test_packages_are_proved_after_uses_went(old: Pool) -> None:
+    await prune(old, KEPT, LATER)
+    whole = await packed(old)
     assert (whole.problems, whole.uses_removed) == ([], 6)
-    november = await packed(database, parse_period("2026-11"))
+    november = await packed(old, parse_period("2026-11"))
     assert (november.problems, november.links > 0) == ([], True)
 
 
@@ -163,10 +183,9 @@ async def test_packages_are_proved_after_uses_went(database: Pool) -> None:
         ("delete from token_use where observed_at > '2026-12-03'", "its uses are not there, and no later link says"),
     ],
 )
-async def test_uses_that_went_past_the_auditor_are_named(database: Pool, statement: str, problem: str) -> None:
-    async with database.acquire() as connection:
-        await lived_through(connection)
-        await prune(database, KEPT, LATER)
+async def test_uses_that_went_past_the_auditor_are_named(old: Pool, statement: str, problem: str) -> None:
+    async with old.acquire() as connection:
+        await prune(old, KEPT, LATER)
         await connection.execute(statement)
         (said,) = (await verified(connection)).problems
     assert problem in said
@@ -195,12 +214,11 @@ async def test_one_process_at_a_time_removes(database: Pool) -> None:
             assert await prune(database, KEPT, LATER) is None
 
 
-async def test_link_under_way_meanwhile_is_no_hindrance(database: Pool) -> None:
-    async with database.acquire() as connection, database.acquire() as other:
-        await lived_through(connection)
+async def test_link_under_way_meanwhile_is_no_hindrance(old: Pool) -> None:
+    async with old.acquire() as connection, old.acquire() as other:
         environment = await sweeps.environment_id(connection, "prod", "https://prod.example.com")
         async with chain.linked(other, environment, LATER, states={"a": "sweep's batch"}):
-            await prune(database, KEPT, LATER)
+            await prune(old, KEPT, LATER)
         assert (await verified(connection)).problems == []
 
 
