@@ -6,14 +6,12 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from datetime import timedelta
-from itertools import count
 
 import asyncpg
 import pytest
 
 from auditor.model.errors import StoreMismatch, StoreUnavailable
 from auditor.model.finding import Severity, Violation
-from auditor.model.secret import Secret
 from auditor.reports.evidence.verifying import verify_database
 from auditor.store import findings
 from auditor.store import migrate as module
@@ -21,25 +19,18 @@ from auditor.store.as_of import look_back
 from auditor.store.chain import linked
 from auditor.store.connection import Connection, Pool
 from auditor.store.database import connected
+from auditor.store.embedded import Address
 from auditor.store.migrate import is_current, migrate, migrations
+from tests.databases import copy_of
 from tests.reports.evidence_samples import POLICY, begun
 from tests.store.history import HOUR, NOW, TOKEN, enrolment, found
 
-_numbers = count()
-
 
 @pytest.fixture
-async def empty(database: Pool, database_url: Secret) -> AsyncIterator[Pool]:
+async def empty(server: Address) -> AsyncIterator[Pool]:
     """A pool on a database that nobody has migrated."""
-    name = f"empty_{next(_numbers)}"
-    async with database.acquire() as connection:
-        await connection.execute(f"create database {name} template template0")
-        try:
-            url = Secret(f"postgresql:///{name}?{database_url.reveal().partition('?')[2]}")
-            async with connected(url, application="tests") as pool:
-                yield pool
-        finally:
-            await connection.execute(f"drop database {name} with (force)")
+    async with copy_of(server, "template0") as url, connected(url, application="tests") as pool:
+        yield pool
 
 
 DIGEST = hashlib.sha256(POLICY).hexdigest()
