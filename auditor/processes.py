@@ -1,6 +1,7 @@
 """Running other programs: no shell, a scrubbed environment, an end in time, and nothing left behind."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -61,6 +62,9 @@ async def started(
     Raises ``OSError`` where the program cannot be started. ``limit`` is the longest line that its streams can read.
     What it writes to stdout, and to stderr unless that is False, must be read, or it waits for a reader for ever.
     """
+    # uvloop would cut it off there, and asyncio raise another error.
+    if any("\0" in word for word in (*argv, *environ, *environ.values())):
+        raise OSError(errno.EINVAL, "no program can be given a word with a NUL character in it")
     pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.subprocess_exec(

@@ -5,8 +5,9 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ remember_types()
 gc.disable()  # until all tests are collected: what is made meanwhile stays
 _ROOM = 2_000_000_000
 _LONG = ("test_demo", "test_secrets", "test_sweep_workers", "test_page_in_browser", "test_pdf_report")
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run tests on the loop that commands run on: a sweep takes a fifth less of this process's time."""
+    if find_spec("uvloop") is None:
+        return {"asyncio": asyncio.new_event_loop}
+    import uvloop
+
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_collection_finish() -> None:

@@ -21,6 +21,14 @@ _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.preloaded"])
 
 
+class _Heard(asyncio.StreamReaderProtocol):
+    """Closes the pipe at its end."""
+
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return False
+
+
 class _Forked:
     """A process that runs a command."""
 
@@ -103,9 +111,7 @@ async def forked(*arguments: str, environ: Mapping[str, str]) -> Forked:
     heard, said = _CONTEXT.Pipe(duplex=False)
     process = _started(arguments, environ, None, said)
     stderr = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(stderr), os.fdopen(os.dup(heard.fileno()), "rb")
-    )
+    await asyncio.get_running_loop().connect_read_pipe(lambda: _Heard(stderr), os.fdopen(os.dup(heard.fileno()), "rb"))
     heard.close()
     return Forked(process, stderr)
 

@@ -54,6 +54,12 @@ async def test_output_past_the_limit_ends_the_program() -> None:
         await run([PYTHON, "-c", "while True: print('x' * 100)"], environ={}, timeout_seconds=30, max_output=1000)
 
 
+@pytest.mark.parametrize(("argv", "environ"), [(["echo", "a\0b"], {}), (["true"], {"NAME": "a\0b"})])
+async def test_word_that_no_program_can_be_given_is_not_cut_off(argv: list[str], environ: dict[str, str]) -> None:
+    with pytest.raises(OSError, match="NUL character"):
+        await run(argv, environ={"PATH": os.defpath} | environ, timeout_seconds=30)
+
+
 async def test_program_that_takes_too_long_is_ended() -> None:
     with pytest.raises(TimeoutError):
         await run(["sleep", "60"], environ={"PATH": os.defpath}, timeout_seconds=0.05)

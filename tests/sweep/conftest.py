@@ -22,7 +22,6 @@ from auditor.policy.routing.routing import Destination, Routing
 from auditor.simulator import Capacity, Environment, Faults, SteppedClock, World, serve
 from auditor.sources.base import Source
 from auditor.sweep.subject import Subject
-from tests.loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
