@@ -74,8 +74,8 @@ class DatabaseSettings(Table):
         | None
     ) = None
     """PostgreSQL 14 or newer, as a URL without a password, or as a reference to a secret that holds the whole URL."""
-    connections: int = Field(default=16, ge=9, le=100)
-    """Connections that one process opens at most. A sweep takes one for each batch and two at its end, in turn with
+    connections: int = Field(default=16, ge=10, le=100)
+    """Connections that one process opens at most. A sweep takes one for each batch and three at its end, in turn with
     others, however many sweeps there are; everything else needs seven."""
 
 

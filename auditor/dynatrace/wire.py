@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 import aiohttp
 from yarl import URL
 
+from auditor.dynatrace.burst import Burst
+
 _DNS_SECONDS: Final = 60
 _SWITCHING_PROTOCOLS: Final = 101
 _OK: Final = 200
@@ -53,6 +55,7 @@ class Wire:
         self._read_seconds = read_seconds
         """How long no byte of an answer may come; None where nobody asks."""
         self._connector: aiohttp.TCPConnector | None = None
+        self._burst = Burst()
 
     def open(self, trust: SSLContext | None) -> None:
         """Begin to keep connections; ``trust`` replaces the system's certificate authorities."""
@@ -87,11 +90,12 @@ class Wire:
                 raise aiohttp.ClientConnectionResetError("Connection lost")
             protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_timeout=self._read_seconds)
             if body is None:
-                transport.write(head + b"\r\n")
+                self._burst.write(transport, head + b"\r\n")
             else:
-                transport.write(
+                self._burst.write(
+                    transport,
                     b"%bContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b"
-                    % (head, len(body), body)
+                    % (head, len(body), body),
                 )
             protocol.start_timeout()
             message, payload = await protocol.read()

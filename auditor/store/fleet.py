@@ -113,12 +113,16 @@ async def generations(
 ) -> Candidates:
     """Yield the live tokens that have a live successor, each with the next one."""
     query = f"""
+        with dated as (
+            select t.id, t.label, t.owner, t.name, t.scopes, t.creation_date, t.last_used_date from token t
+            where {_LIVE} and t.owner is not null and t.name is not null and t.creation_date is not null
+        )
         select t.id, t.last_used_date, t.successor, t.successor_creation_date from (
             select t.id, t.last_used_date, lead(t.label) over ages as successor,
                 lead(t.creation_date) over ages as successor_creation_date
             from (
-                select t.id, t.label, t.owner, {_STEM} as stem, t.scopes, t.creation_date, t.last_used_date from token t
-                where {_LIVE} and t.owner is not null and t.name is not null and t.creation_date is not null
+                select t.id, t.label, t.owner, {_STEM} as stem, t.scopes, t.creation_date, t.last_used_date from dated t
+                where (t.owner, t.scopes) in (select owner, scopes from dated group by 1, 2 having count(*) > 1)
             ) t
             window ages as (partition by t.owner, t.stem, t.scopes order by t.creation_date, t.id)
         ) t
@@ -172,13 +176,15 @@ async def named_tokens(
 ) -> Candidates:
     """Yield live tokens with their namesakes; all of them, or only those that have any."""
     query = f"""
-        with shared as (
-            select t.name, count(*) as bearers, (array_agg(t.label order by t.label))[:{_NAMESAKES + 1}] as labels
-            from token t where {_LIVE} and t.name is not null group by t.name having count(*) > 1
+        with live as (
+            select t.id, t.label, t.name from token t where {_LIVE}
+        ), shared as (
+            select name, count(*) as bearers, (array_agg(label order by label))[:{_NAMESAKES + 1}] as labels from live
+            where name in (select name from live group by name having count(*) > 1) group by name
         )
         select t.id, t.label, t.name, coalesce(s.bearers, 1) as bearers, s.labels
-        from token t left join shared s on s.name = t.name
-        where {_LIVE} and {_APPLIED} and (s.name is not null or not $4::boolean)
+        from live t left join shared s on s.name = t.name
+        where {_APPLIED} and (s.name is not null or not $4::boolean)
         """
 
     def candidate(row: Row) -> tuple[Bearer, NamedToken]:
@@ -211,9 +217,11 @@ async def stored_copies(
             join token o on o.fingerprint = m.fingerprint and o.environment_id <> $1 and o.removed_at is null
             join environment e on e.id = o.environment_id and e.name = any ($2::text[])
             group by m.id
+        ), repeated as (
+            select public_id from mine where public_id is not null group by public_id having count(*) > 1
         ), claimed as (
             select public_id, array_agg(label order by label) as labels
-            from mine where public_id is not null group by public_id having count(*) > 1
+            from mine where public_id in (select public_id from repeated) group by public_id
         )
         select t.id, t.label, t.places, coalesce(e.environments, '{{}}') as environments, c.labels
         from mine t left join elsewhere e on e.id = t.id left join claimed c on c.public_id = t.public_id

@@ -4,8 +4,9 @@ They judge by the last evidence about each token, so a lookup that failed neithe
 stands as it last stood. Where too many tokens were never seen at all, or the sweep stopped early, no rule is assessed.
 """
 
+import asyncio
 from array import array
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from auditor.model.errors import ungrouped
 from auditor.model.finding import Resolution
 from auditor.model.lookup import Outcome
 from auditor.model.sweep import RuleStanding, RuleState
@@ -56,31 +58,64 @@ def unjudged(policy: Policy) -> Mapping[str, RuleStanding]:
     return {rule.id: RuleStanding(RuleState.NOT_ASSESSED, _STOPPED) for rule in policy.fleet}
 
 
+class _Group:
+    """Rules that look at the same candidates, which are read once for them all, and ahead of their turn."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = rules
+        self.standings: dict[str, RuleStanding] = {}
+        self.judged: asyncio.Future[Sequence[Rule]] = asyncio.get_running_loop().create_future()
+        """Those that can be judged, as soon as ``standings`` are known."""
+        self._said: asyncio.Queue[Sequence[Said] | None] = asyncio.Queue(maxsize=1)
+
+    async def say(self, batch: Sequence[Said] | None) -> None:
+        """Give on what the rules say, once there is room; None after the last."""
+        await self._said.put(batch)
+
+    async def said(self) -> AsyncGenerator[Sequence[Said], None]:
+        """Yield what the rules say, in batches."""
+        while (batch := await self._said.get()) is not None:
+            yield batch
+
+
 async def judge(
-    reading: Connection, writing: Connection, subject: Subject, teller: Teller, setting: Setting
+    reading: Sequence[Connection], writing: Connection, subject: Subject, teller: Teller, setting: Setting
 ) -> Mapping[str, RuleStanding]:
     """Bring the findings of fleet rules up to date, after the places of tokens are; return how each rule stands now.
 
-    ``reading`` has no transaction open; each batch of findings is a transaction on ``writing``, see ``compare``.
+    Each of ``reading`` has no transaction open: what rules look at is read on all of them at once, at most one batch
+    ahead of what is written. Each batch of findings is a transaction on ``writing``, see ``compare``.
     Findings of rules that the policy disables, or that no catalogue has, end by policy, whatever became of the sweep.
     """
     policy = subject.policy
     standings: dict[str, RuleStanding] = {}
-    too_little = await _too_little(reading, setting)
-    for together in _read_together(policy, subject):
-        judged: list[Rule] = []
-        for rule in together:
-            reason = await _why_not(reading, rule, policy, setting, too_little)
-            if reason is None:
-                judged.append(rule)
-                standings[rule.id] = RuleStanding(RuleState.ASSESSED)
-            else:
-                standings[rule.id] = RuleStanding(RuleState.NOT_ASSESSED, reason)
-        if judged:
-            await _judge_together(reading, writing, subject, teller, setting, judged)
+    too_little = await _too_little(writing, setting)
+    groups = [_Group(rules) for rules in _read_together(policy, subject)]
+    with ungrouped():
+        async with asyncio.TaskGroup() as readers:
+            untaken = iter(groups)
+            for connection in reading:
+                readers.create_task(_read_ahead(connection, untaken, subject, setting, too_little))
+            for group in groups:
+                judged = {rule.id: rule for rule in await group.judged}
+                standings |= group.standings
+                if not judged:
+                    continue
+                async with aclosing(group.said()) as said:
+                    await compare(
+                        writing,
+                        teller,
+                        environment=setting.environment,
+                        sweep=setting.sweep,
+                        rules=judged,
+                        said=said,
+                        ending=partial(_ending, judged, policy, subject.name),
+                        deadlines=Deadlines(policy, subject.name),
+                        now=setting.now,
+                    )
     unwanted = [rule_id for rule_id in policy.comparing if rule_id in policy.disabled]
     gone = [
-        rule_id for rule_id in await comparing.rules_of_subjects(reading, setting.environment) if rule_id not in rules()
+        rule_id for rule_id in await comparing.rules_of_subjects(writing, setting.environment) if rule_id not in rules()
     ]
     if unwanted or gone:
         await compare(
@@ -135,47 +170,51 @@ async def _why_not(
     return None
 
 
-async def _judge_together(
-    reading: Connection, writing: Connection, subject: Subject, teller: Teller, setting: Setting, judged: Sequence[Rule]
+async def _read_ahead(
+    connection: Connection, groups: Iterator[_Group], subject: Subject, setting: Setting, too_little: str | None
 ) -> None:
-    """Judge rules that look at the same candidates, and are applied to the same tokens."""
+    """Read what rules look at, one group after another, those that nobody else takes; give on what they say of it."""
+    policy = subject.policy
+    for group in groups:
+        judged: list[Rule] = []
+        for rule in group.rules:
+            reason = await _why_not(connection, rule, policy, setting, too_little)
+            if reason is None:
+                judged.append(rule)
+                group.standings[rule.id] = RuleStanding(RuleState.ASSESSED)
+            else:
+                group.standings[rule.id] = RuleStanding(RuleState.NOT_ASSESSED, reason)
+        group.judged.set_result(judged)
+        if judged:
+            await _read(connection, group, judged, subject, setting)
+            await group.say(None)
+
+
+async def _read(
+    connection: Connection, group: _Group, judged: Sequence[Rule], subject: Subject, setting: Setting
+) -> None:
+    """Read the candidates of rules that are applied to the same tokens, and give on what they say of them."""
     policy, first = subject.policy, judged[0]
     assert first.candidates is not None
     reader = _READERS[first.candidates]
-    async with reading.transaction(isolation="repeatable_read", readonly=True):
-        await fleet.compare_by_hash(reading)
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await fleet.compare_by_hash(connection)
         apart_from = array("q")
         if policy.is_narrowed(first.id):
-            async for held in fleet.held_tokens(reading, setting.environment):
+            async for held in fleet.held_tokens(connection, setting.environment):
                 if not policy.selects(first.id, *as_selected(held, subject.name)):
                     apart_from.append(held.id)
-        found = reader.read(
-            reading, setting.environment, setting.now, apart_from, **reader.asked(policy.params_of(first.id), subject)
-        )
-        async with aclosing(found), aclosing(_said(found, policy, judged, setting.now)) as said:
-            await compare(
-                writing,
-                teller,
-                environment=setting.environment,
-                sweep=setting.sweep,
-                rules=[rule.id for rule in judged],
-                said=said,
-                ending=partial(_ending, {rule.id: rule for rule in judged}, policy, subject.name),
-                deadlines=Deadlines(policy, subject.name),
-                now=setting.now,
-            )
-
-
-async def _said(
-    found: Candidates, policy: Policy, judged: Sequence[Rule], now: datetime
-) -> AsyncGenerator[Sequence[Said], None]:
-    async for batch in found:
-        yield [
-            Said(bearer, violation)
-            for bearer, candidate in batch
-            for rule in judged
-            for violation in policy.judge(rule, candidate, now)
-        ]
+        asked = reader.asked(policy.params_of(first.id), subject)
+        async with aclosing(reader.read(connection, setting.environment, setting.now, apart_from, **asked)) as found:
+            async for batch in found:
+                await group.say(
+                    [
+                        Said(bearer, violation)
+                        for bearer, candidate in batch
+                        for rule in judged
+                        for violation in policy.judge(rule, candidate, setting.now)
+                    ]
+                )
 
 
 async def _nothing() -> AsyncGenerator[Sequence[Said], None]:

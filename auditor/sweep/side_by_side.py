@@ -21,6 +21,6 @@ class SideBySide:
         self.ownership = Ownership(pool)
         self.turns = asyncio.Semaphore(at_once)
         """For whole sweeps; whoever begins one takes it."""
-        self.ending = asyncio.Semaphore(max(1, (connections - _KEPT) // 2))
-        """For the end of a sweep, which takes two connections at once: with as many sweeps as connections, each would
+        self.ending = asyncio.Semaphore(max(1, (connections - _KEPT) // 3))
+        """For the end of a sweep, which takes three connections at once: with as many sweeps as connections, each would
         else wait for its second for ever."""

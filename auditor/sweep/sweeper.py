@@ -66,7 +66,7 @@ async def sweep(
     (``sweeps.resume``). When ``stopping`` is set, no further token is read or looked up, what is under way is recorded,
     and the sweep is left as running. Raises ``SweepUnderWay`` where another process sweeps this environment and
     ``StoreUnavailable`` where the database goes away; what was recorded until then stays. ``side_by_side`` is what
-    sweeps of this process share that run at the same time.
+    sweeps of this process that run at the same time must share.
     """
     shared = side_by_side or SideBySide(pool)
     async with _owned(shared, subject) as (owner, environment):
@@ -246,8 +246,8 @@ class _Sweep:
             stopped=self._stopped,
             stopping=self._stopping,
         )
-        async with self._ending, self._pool.acquire() as connection, self._pool.acquire() as writing:
-            summary = await self._close(connection, writing, recorder, teller, waivers, answers)
+        async with self._ending, self._pool.acquire() as connection:
+            summary = await self._close(connection, recorder, teller, waivers, answers)
             (head,) = await heads(connection, [self._subject.name])
             await pacing.keep(connection, self._subject, self._environment)
         self._tell_end(summary, recorder, teller, removed=removed, chain=f"{head.number}:{head.hash}")
@@ -256,7 +256,6 @@ class _Sweep:
     async def _close(
         self,
         connection: Connection,
-        writing: Connection,
         recorder: Recorder,
         teller: Teller,
         waivers: Waivers,
@@ -275,7 +274,7 @@ class _Sweep:
         )
         so_far = msgspec.structs.replace(so_far, status=self._status(so_far))
         standings = {
-            **await self._compare(connection, writing, teller, now),
+            **await self._compare(connection, teller, now),
             **await closing.judge(
                 connection,
                 self._subject,
@@ -350,9 +349,7 @@ class _Sweep:
         }
         return {reason: number for reason, number in reasons.items() if number}
 
-    async def _compare(
-        self, connection: Connection, writing: Connection, teller: Teller, now: datetime
-    ) -> Mapping[str, RuleStanding]:
+    async def _compare(self, connection: Connection, teller: Teller, now: datetime) -> Mapping[str, RuleStanding]:
         """Judge the tokens beside one another, now that every one of them was looked at."""
         setting = fleet.Setting(
             environment=self._environment,
@@ -362,7 +359,8 @@ class _Sweep:
             unread_sources=list(self._enroller.problems),
             unmet=self._enroller.left.unmet if self._enroller.left else 0,
         )
-        return await fleet.judge(connection, writing, self._subject, teller, setting)
+        async with self._pool.acquire() as one, self._pool.acquire() as another:
+            return await fleet.judge([one, another], connection, self._subject, teller, setting)
 
     def _status(self, summary: SweepSummary) -> SweepStatus:
         if self._stopped is not None:
@@ -508,8 +506,7 @@ class _Sweep:
     async def _judge(self, recorder: Recorder) -> None:
         while (batch := await self._looked.get()) is not None:
             async with self._pool.acquire() as connection:
-                judged = await recorder.judge(connection, batch)
-            self._judged.put_nowait(judged)
+                self._judged.put_nowait(await recorder.judge(connection, batch))  # already, as below
         self._judged.put_nowait(None)
 
     async def _record(self, recorder: Recorder) -> None:

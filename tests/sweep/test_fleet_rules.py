@@ -397,7 +397,7 @@ async def test_no_further_rule_is_judged_once_the_sweep_is_to_stop(database: Poo
     answers = iter([False, False])
     async with database.acquire() as reading, database.acquire() as writing:
         stood = await judge(
-            reading,
+            [reading],
             writing,
             subject,
             Teller(subject),

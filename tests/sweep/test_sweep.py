@@ -17,6 +17,7 @@ from auditor.simulator import Capacity, Fault, Faults, Plan, World, generate, se
 from auditor.store.connection import Pool
 from auditor.sweep.comparing import ENVIRONMENT
 from auditor.sweep.recorder import NONE_FOUND_AMONG
+from auditor.sweep.side_by_side import SideBySide
 from auditor.sweep.sweeper import sweep
 from tests.sweep.conftest import NOW, ListSource, Stage, client_of, stored, subject_of
 from tests.sweep.reading import read_findings, value
@@ -346,6 +347,7 @@ async def test_two_environments_are_swept_side_by_side(database: Pool, staged: S
     async with staged() as stage:
         worlds = {name: World((), clock=stage.clock, seed=name) for name in ("prod", "other")}
         capacity = Capacity(workers=2, service_seconds=0.02)
+        side_by_side = SideBySide(database)
         async with (
             serve(worlds, capacity=capacity) as simulator,
             AsyncExitStack() as stack,
@@ -360,7 +362,7 @@ async def test_two_environments_are_swept_side_by_side(database: Pool, staged: S
                 shared = [stage.own.reveal()]
                 source = ListSource("vault", stored([*tokens, *shared], environment=name))
                 subject = subject_of(client, url, stage.clock, source, name=name)
-                sweeping[name] = tasks.create_task(sweep(database, subject))
+                sweeping[name] = tasks.create_task(sweep(database, subject, side_by_side=side_by_side))
             await asyncio.wait(sweeping.values())
     for name, task in sweeping.items():
         summary = task.result()
