@@ -25,7 +25,15 @@ settings.load_profile("at any speed")
 remember_types()
 gc.disable()  # until all tests are collected: what is made meanwhile stays
 _ROOM = 2_000_000_000
-_LONG = ("test_demo", "test_secrets", "test_sweep_workers", "test_page_in_browser", "test_pdf_report")
+_LONG = (
+    "test_crew",
+    "test_demo",
+    "test_hurt_databases",
+    "test_page_in_browser",
+    "test_pdf_report",
+    "test_secrets",
+    "test_sweep_workers",
+)
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -40,15 +40,6 @@ async def copied_database(server: embedded.Address, database: Secret) -> AsyncIt
     _used.append(name)
 
 
-@asynccontextmanager
-async def copy_of(server: embedded.Address, name: str) -> AsyncIterator[Secret]:
-    """Give a copy of a database that nobody is connected to, for the length of the block."""
-    copy = f"test_{next(_numbers)}"
-    await execute(server, f"create database {copy} template {name} strategy file_copy")
-    yield url_of(server, copy)
-    _used.append(copy)
-
-
 async def _renew(server: embedded.Address) -> None:
     names = [f"test_{next(_numbers)}" for _ in range(_AT_ONCE)]
     await execute(

@@ -21,7 +21,7 @@ from auditor.store.connection import Connection, Pool
 from auditor.store.database import connected
 from auditor.store.embedded import Address
 from auditor.store.migrate import is_current, migrate, migrations
-from tests.databases import copy_of
+from tests.databases import copied_database, url_of
 from tests.reports.evidence_samples import POLICY, begun
 from tests.store.history import HOUR, NOW, TOKEN, enrolment, found
 
@@ -29,7 +29,7 @@ from tests.store.history import HOUR, NOW, TOKEN, enrolment, found
 @pytest.fixture
 async def empty(server: Address) -> AsyncIterator[Pool]:
     """A pool on a database that nobody has migrated."""
-    async with copy_of(server, "template0") as url, connected(url, application="tests") as pool:
+    async with copied_database(server, url_of(server, "template0")) as url, connected(url, application="tests") as pool:
         yield pool
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from auditor.model.retention import Retention
+from auditor.model.secret import Secret
 from auditor.reports.evidence.package import write
 from auditor.reports.evidence.verifying import Verified, verify_database, verify_package
 from auditor.reports.period import Period, parse_period
@@ -18,7 +19,7 @@ from auditor.store.connection import Connection, Pool
 from auditor.store.database import connected
 from auditor.store.embedded import Address
 from auditor.sweep.pruning import Kind, Pruned, prune, would_prune
-from tests.databases import copy_of, execute, url_of
+from tests.databases import copied_database, execute, url_of
 from tests.reports.evidence_samples import KEY, begun
 from tests.store.history import HOUR, NOW, enrolment, found
 
@@ -45,27 +46,24 @@ async def lived_through(connection: Connection, days: int = 12) -> None:
 
 
 @pytest.fixture(scope="module")
-def before(server: Address) -> Iterator[str]:
-    """The name of a database that lived through twelve days."""
-    name = "before_retention"
+def before(server: Address) -> Iterator[Secret]:
+    """The URL of a database that lived through twelve days."""
+    url = url_of(server, "before_retention")
 
     async def live() -> None:
-        await execute(server, f"create database {name} template migrated strategy file_copy")
-        async with (
-            connected(url_of(server, name), application="tests", connections=1) as pool,
-            pool.acquire() as connection,
-        ):
+        await execute(server, "create database before_retention template migrated strategy file_copy")
+        async with connected(url, application="tests", connections=1) as pool, pool.acquire() as connection:
             await lived_through(connection)
 
     asyncio.run(live())
-    yield name
-    asyncio.run(execute(server, f"drop database {name} with (force)"))
+    yield url
+    asyncio.run(execute(server, "drop database before_retention with (force)"))
 
 
 @pytest.fixture
-async def old(server: Address, before: str) -> AsyncIterator[Pool]:
+async def old(server: Address, before: Secret) -> AsyncIterator[Pool]:
     """A pool on a database that lived through twelve days."""
-    async with copy_of(server, before) as url, connected(url, application="tests") as pool:
+    async with copied_database(server, before) as url, connected(url, application="tests") as pool:
         yield pool
 
 
