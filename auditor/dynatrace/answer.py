@@ -10,6 +10,7 @@ A page of ``GET /api/v2/apiTokens`` holds the same objects.
 import re
 from collections.abc import Callable, Mapping
 from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -29,6 +30,8 @@ _SEPARATOR: Final = "\x1f"
 # instants without a zone.
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC) + timedelta(microseconds=1)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(microseconds=1)
+_SHORT: Final = 60
+_SCOPES_KEPT: Final = 1024
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # In JSON text: an escaped backslash, a whole surrogate pair, or half of one (group 1), which RFC 8259 §8.2 allows a
 # sender to write and no Unicode text can hold.
@@ -214,7 +217,15 @@ def _from_milliseconds(value: int | None) -> datetime | None:
 def _scopes(scopes: list[str] | None) -> tuple[str, ...]:
     if not scopes:
         return ()
-    return tuple(sorted({_storable(scope).replace(_SEPARATOR, _REPLACEMENT) for scope in scopes if scope}))
+    return tuple(sorted({_short_scope(scope) if len(scope) <= _SHORT else _scope(scope) for scope in scopes if scope}))
+
+
+def _scope(scope: str) -> str:
+    return _storable(scope).replace(_SEPARATOR, _REPLACEMENT)
+
+
+_short_scope: Final = lru_cache(maxsize=_SCOPES_KEPT)(_scope)
+"""Remembers: there are few scopes, and every token holds some. Long ones are none of the API's, and have no end."""
 
 
 def _metadata(values: dict[str, str | None]) -> dict[str, str]:

@@ -40,7 +40,10 @@ ANSWER_LIMIT: Final = 1_000_000
 """Bytes of an answer that are read at most; a token's metadata are a few hundred."""
 
 _PATHS: Final[dict[Api, str]] = {"v2": "/api/v2/apiTokens/lookup", "v1": "/api/v1/tokens/lookup"}
-_OK: Final = int(HTTPStatus.OK)  # for every answer, and comparing an enumeration's member is slow
+# For every answer, and comparing an enumeration's member is slow.
+_OK: Final = int(HTTPStatus.OK)
+_TOO_MANY: Final = int(HTTPStatus.TOO_MANY_REQUESTS)
+_THEIR_ERROR: Final = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 _FOUND: Final = Outcome.FOUND
 _COMPRESSED: Final = "answer is compressed, which was not asked for"
 _RETRY_AFTER_LIMIT: Final = 60.0
@@ -275,10 +278,10 @@ class Client:
         """Take from an answer how many requests may be under way; what failed otherwise tells nothing of it."""
         status, headers = answer.status, answer.headers
         allowance = allowance_of(headers, self.clock()) if _REMAINING in headers else None
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
+        if status == _TOO_MANY:
             if allowance is None or allowance.remaining > 0 or not allowance.reset_seconds:
                 self._give_way(headers, started, now, under_way)
-        elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        elif status < _THEIR_ERROR:
             self.limit.answered(started, now, under_way)
         self._gate.permitted = self.limit.value
         if allowance is None:
@@ -315,7 +318,7 @@ class Client:
     def _judge_failure(self, answer: Answer, number: int, limit: int) -> Lookup:
         """Say how an answer ends that is not one with status 200 and a body; raises ``_Passing`` for what may pass."""
         status, content = answer.status, answer.content
-        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status == _TOO_MANY or status >= _THEIR_ERROR:
             raise self._refusal_that_passes(answer, number)
         if content is None:
             return self._ended(Outcome.MALFORMED, f"answer is larger than {limit} bytes", status, number)
@@ -343,11 +346,11 @@ class Client:
 
     def _refusal_that_passes(self, answer: Answer, number: int) -> _Passing:
         status = answer.status
-        outcome = Outcome.THROTTLED if status == HTTPStatus.TOO_MANY_REQUESTS else Outcome.UNREACHABLE
+        outcome = Outcome.THROTTLED if status == _TOO_MANY else Outcome.UNREACHABLE
         reason = f"HTTP {status}"
         now = self.clock()
         wait_seconds = retry_after_seconds(answer.headers, now)
-        if wait_seconds is None and status == HTTPStatus.TOO_MANY_REQUESTS:
+        if wait_seconds is None and status == _TOO_MANY:
             allowance = allowance_of(answer.headers, now)
             wait_seconds = allowance.reset_seconds if allowance and not allowance.remaining else None
         if wait_seconds is not None:

@@ -211,8 +211,13 @@ def test_scopes_that_become_equal_are_one() -> None:
 
 @pytest.mark.parametrize("api", APIS)
 def test_scopes_can_be_told_apart_when_they_are_joined(api: Api) -> None:
-    answer = {"id": ID, "scopes": ["", "metrics.read\x1fsettings.write", "logs.read"]}
-    assert decode(api, json.dumps(answer).encode()).scopes == ("logs.read", "metrics.read\ufffdsettings.write")
+    long = "metrics." * 20
+    answer = {"id": ID, "scopes": ["", "metrics.read\x1fsettings.write", f"{long}\x1fread", "logs.read"]}
+    assert decode(api, json.dumps(answer).encode()).scopes == (
+        "logs.read",
+        f"{long}\ufffdread",
+        "metrics.read\ufffdsettings.write",
+    )
 
 
 @pytest.mark.parametrize("api", APIS)
