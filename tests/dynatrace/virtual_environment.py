@@ -43,9 +43,10 @@ class Course:
         until = self.seconds if until is None else until
         return sum(since <= at < until for at in self.served) / (until - since)
 
-    def share_throttled(self, since: float = 0.0) -> float:
-        throttled = sum(at >= since for at in self.throttled)
-        return throttled / (throttled + sum(at >= since for at in self.served))
+    def share_throttled(self, since: float = 0.0, until: float | None = None) -> float:
+        until = self.seconds if until is None else until
+        throttled = sum(since <= at < until for at in self.throttled)
+        return throttled / max(1, throttled + sum(since <= at < until for at in self.served))
 
 
 def run(
@@ -56,12 +57,14 @@ def run(
     trip: float = 0.001,
     changes: Sequence[tuple[float, Capacity]] = (),
     supply: int = 10_000,
+    seed: int = 0,
 ) -> Course:
     """Ask for so many seconds; ``trip`` is the network's share of an answer's time, there and back.
 
-    ``changes`` are other capacities and when they come; ``supply`` is how many requests there ever are at once.
+    ``changes`` are other capacities and when they come; ``supply`` is how many requests there ever are at once;
+    ``seed`` draws the times that requests take.
     """
-    pool, course, numbers = Pool(capacity), Course(seconds), count()
+    pool, course, numbers = Pool(capacity, seed), Course(seconds), count()
     events: list[tuple[float, int, str, float, int]] = []  # at, number, what, started, under way at the start
     now, paused_until, under_way, pending = 0.0, 0.0, 0, list(changes)
 

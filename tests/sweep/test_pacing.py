@@ -72,7 +72,7 @@ async def test_next_process_begins_with_half_of_what_the_last_one_learned(
 
         await swept(database, stage, another(), TIGHT)
         ((fewer, _written),) = await kept(database)
-        assert fewer in range(7, 15)
+        assert fewer in range(7, 25)  # of which a wide queue takes any
         assert await swept(database, stage, owner) == (fewer + 1) // 2  # another has learned more since
 
         stage.clock.advance(MONTH)
