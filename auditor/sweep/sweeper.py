@@ -42,7 +42,8 @@ _WRITERS: Final = 2
 _UNREACHABLE_RUNNING: Final = 50
 """After so many lookups running that found nobody there, the environment is taken to be away."""
 _UNREACHABLE_SECONDS: Final = 300.0
-"""So it is after so long in which lookups found nobody: few are under way at once, and each may wait for long."""
+"""So it is after so long in which every lookup found nobody or was throttled: few are under way at once, and each may
+wait for long."""
 
 _ASKED_TO_STOP: Final = "auditor was asked to stop"
 _PATIENCE_SECONDS: Final = 2.0
@@ -116,8 +117,10 @@ class _Sweep:
         """Why no further token is looked up; None while they are."""
         self._left = 0
         """Tokens met whose lookups were not made, or were given up, since."""
+        self._unserved_running = 0
+        """Lookups running that ended unreachable or throttled, and when the first of them did."""
+        self._unserved_since = 0.0
         self._unreachable_running = 0
-        self._unreachable_since = 0.0
         self._waiting: asyncio.Queue[list[Waiting] | None] = asyncio.Queue(maxsize=2)
         self._at_hand: deque[Waiting] = deque()
         self._next_batch = asyncio.Lock()
@@ -418,7 +421,7 @@ class _Sweep:
                 if lookup.metadata is None:
                     self._judge_failure(lookup)
                 else:
-                    self._unreachable_running = 0
+                    self._unserved_running = self._unreachable_running = 0
             self._gathered.append(Looked(waiting.enrolment, waiting.known, lookup, time() - started))
             self._progress.done += 1
             if len(self._gathered) >= max(BATCH // _PARTS, 1):
@@ -484,16 +487,18 @@ class _Sweep:
     def _judge_failure(self, lookup: Lookup) -> None:
         if lookup.outcome is Outcome.REFUSED:
             self._stop(f"the auditor's own token was refused: {lookup.reason}")
-        elif lookup.outcome is Outcome.UNREACHABLE:
+        elif lookup.outcome is Outcome.UNREACHABLE or lookup.outcome is Outcome.THROTTLED:
             now = asyncio.get_running_loop().time()
-            if not self._unreachable_running:
-                self._unreachable_since = now
-            self._unreachable_running += 1
-            is_for_long = self._unreachable_running > 1 and now - self._unreachable_since >= _UNREACHABLE_SECONDS
+            if not self._unserved_running:
+                self._unserved_since = now
+            self._unserved_running += 1
+            self._unreachable_running += lookup.outcome is Outcome.UNREACHABLE
+            is_for_long = self._unserved_running > 1 and now - self._unserved_since >= _UNREACHABLE_SECONDS
             if is_for_long or self._unreachable_running >= _UNREACHABLE_RUNNING:
-                self._stop(f"the environment cannot be reached: {lookup.reason}")
+                what = "cannot be reached" if lookup.outcome is Outcome.UNREACHABLE else "serves nothing"
+                self._stop(f"the environment {what}: {lookup.reason}")
         else:
-            self._unreachable_running = 0
+            self._unserved_running = self._unreachable_running = 0
 
     def _stop(self, reason: str) -> None:
         if self._stopped is None:

@@ -157,6 +157,19 @@ async def test_environment_that_answers_nothing_for_long_is_given_up_after_few_l
     assert (summary.status, summary.failed) == (SweepStatus.FAILED, 30)
 
 
+async def test_environment_that_throttles_every_lookup_for_long_is_given_up(
+    database: Pool, staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.sweep.sweeper._UNREACHABLE_SECONDS", 0.0)
+    faults = Faults(plans=(Plan(then=Fault.THROTTLED),), retry_after_seconds=0)
+    async with staged(concurrency=1, faults=faults) as stage:
+        summary = await sweep(database, stage.subject(ListSource("vault", stored(secrets("busy", 30)))))
+        assert stage.api.injector is not None
+        assert stage.api.injector.injected[Fault.THROTTLED] == 2
+    assert (summary.status, summary.failed) == (SweepStatus.FAILED, 30)
+    assert summary.reasons["not attempted: the environment serves nothing: HTTP 429"] == 28
+
+
 async def test_sweep_goes_on_while_an_environment_answers_now_and_then(database: Pool, staged: Staged) -> None:
     async with staged(concurrency=1, faults=Faults(plans=(Plan(faults=(Fault.RESET,) * 49 + (None,)),))) as stage:
         tokens = [stage.world.create(f"t{n}", ["metrics.read"]).secret for n in range(60)]
