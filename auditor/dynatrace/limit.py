@@ -119,6 +119,8 @@ class Limit:
         """Go on under another ceiling, higher or lower, with what was learned."""
         self._ceiling = ceiling
         self._base = min(self._base, ceiling)
+        if self._edge.level > ceiling:
+            self._edge.stand(ceiling)
         self._open(_Trial.NONE, self._base)
 
     @property

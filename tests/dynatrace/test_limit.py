@@ -145,6 +145,14 @@ def test_ceiling_can_change_and_what_was_learned_stays() -> None:
     assert limit.value <= 8
 
 
+def test_429_under_a_ceiling_that_was_lowered_is_given_way_to() -> None:
+    limit = Limit(64)
+    run(limit, Capacity(workers=10, queue=0, service_seconds=0.1), 30)
+    limit.set_ceiling(4)
+    limit.throttled(30.0, 30.001, 4)
+    assert limit.value < 4
+
+
 def test_what_was_learned_before_is_half_believed() -> None:
     capacity = Capacity(workers=32, queue=5, service_seconds=0.1)
     before, limit = Limit(256), Limit(256)
