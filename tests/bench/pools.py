@@ -4,7 +4,7 @@ For each pool and seed: what comes of the second half of a run that began knowin
 fixed number brings, and the share of 429 in the whole. Then the workers, or the time a request takes, halve or double:
 what comes from 30 s later on, for 30 s or 1,500 answers, as a share of the best fixed number of then, and the share of
 429 in the minute after. Printed are those that miss 0.95 or 1 %, and how many there were, for each seed and for all.
-The constants were chosen by the first pools of each and three of the seeds; the others show how far they carry.
+The constants were chosen on these settings with the first three seeds; the others show how far they carry.
 
 Run: ``python -m tests.bench.pools --seeds 5``.
 """
