@@ -25,7 +25,12 @@ async def test_environment_and_hook_that_fail_in_every_way(tmp_path: Path, datab
                 drip_seconds=0.001,
                 retry_after_seconds=None,
             )
-            one = Faults(probability={ONE_BY_ONE[number % len(ONE_BY_ONE)]: 0.05}, seed=number, latency_seconds=0.05)
+            one = Faults(
+                probability={ONE_BY_ONE[number % len(ONE_BY_ONE)]: 0.05},
+                seed=number,
+                latency_seconds=0.05,
+                drip_seconds=0.001,  # else half a minute for each answer
+            )
             for chosen in (faults, one):
                 hurt.site.api.set_faults(chosen)
                 hurt.flip()
