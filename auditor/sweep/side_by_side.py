@@ -23,4 +23,4 @@ class SideBySide:
         """For whole sweeps; whoever begins one takes it."""
         self.ending = asyncio.Semaphore(max(1, (connections - _KEPT) // 3))
         """For the end of a sweep, which takes three connections at once: with as many sweeps as connections, each would
-        else wait for its second for ever."""
+        else wait for its others for ever."""
