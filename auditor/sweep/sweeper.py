@@ -32,7 +32,7 @@ from auditor.sweep.side_by_side import SideBySide
 from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
 from auditor.sweep.telling import Teller
 
-BATCH: Final = 1000
+BATCH: Final = 1500
 """Tokens whose lookups have ended and are not recorded yet, at most: what a crash can lose."""
 _PARTS: Final = 3
 """In so many transactions a batch is recorded: while one part of it is gathered, the one before is judged and written,
