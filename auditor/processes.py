@@ -67,24 +67,37 @@ async def started(
         raise OSError(errno.EINVAL, "no program can be given a word with a NUL character in it")
     pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     loop = asyncio.get_running_loop()
-    transport, protocol = await loop.subprocess_exec(
-        lambda: asyncio.subprocess.SubprocessStreamProtocol(limit=limit, loop=loop),
-        *argv,
-        stdin=pipe if stdin else nothing,
-        stdout=pipe,
-        stderr=pipe if stderr else nothing,
-        env=dict(environ),
-        start_new_session=True,
+    starting = asyncio.ensure_future(
+        loop.subprocess_exec(
+            lambda: asyncio.subprocess.SubprocessStreamProtocol(limit=limit, loop=loop),
+            *argv,
+            stdin=pipe if stdin else nothing,
+            stdout=pipe,
+            stderr=pipe if stderr else nothing,
+            env=dict(environ),
+            start_new_session=True,
+        )
     )
-    process = asyncio.subprocess.Process(transport, protocol, loop)
     try:
-        yield process
+        transport, protocol = await asyncio.shield(starting)
+    except asyncio.CancelledError:  # the loop would leave behind what it was starting
+        with suppress(OSError):
+            await _end(*await starting)
+        raise
+    try:
+        yield asyncio.subprocess.Process(transport, protocol, loop)
     finally:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        # Output that nobody read, or a grandchild that left the group with the pipes, would keep wait() waiting.
-        transport.close()
-        await process.wait()
+        await _end(transport, protocol)
+
+
+async def _end(transport: asyncio.SubprocessTransport, protocol: asyncio.subprocess.SubprocessStreamProtocol) -> None:
+    """End a program's process group, and wait until it is gone."""
+    process = asyncio.subprocess.Process(transport, protocol, asyncio.get_running_loop())
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    # Output that nobody read, or a grandchild that left the group with the pipes, would keep wait() waiting.
+    transport.close()
+    await process.wait()
 
 
 async def tail(stream: asyncio.StreamReader, size: int = 2_000) -> str:

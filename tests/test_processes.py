@@ -3,6 +3,7 @@ import os
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from auditor.processes import OutputTooLarge, located, run, scrubbed, started
@@ -107,3 +108,11 @@ async def test_stderr_that_is_not_wanted_does_not_hold_the_program_up() -> None:
 async def test_program_that_does_not_exist_is_an_os_error() -> None:
     with pytest.raises(FileNotFoundError):
         await run(["no-such-program-anywhere"], environ={}, timeout_seconds=30)
+
+
+async def test_program_that_is_cut_off_while_it_starts_is_ended() -> None:
+    before = set(psutil.Process().children())
+    for seconds in (0.0, 0.001, 0.002, 0.004):
+        with pytest.raises(TimeoutError):
+            await run([PYTHON, "-c", "import time; time.sleep(60)"], environ={}, timeout_seconds=seconds)
+        assert set(psutil.Process().children()) <= before
