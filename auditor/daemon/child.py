@@ -15,8 +15,8 @@ from typing import BinaryIO, Final, TypeVar
 
 import msgspec
 
+from auditor import processes
 from auditor.log import LogFormat, LogLevel, is_journal
-from auditor.processes import python_of
 
 _LONGEST_MESSAGE: Final = 16_000_000
 
@@ -113,24 +113,14 @@ class Child:
 @asynccontextmanager
 async def started(module: str, order: Order, environ: Mapping[str, str]) -> AsyncIterator[Child]:
     """Start a process; at the end of the block it is killed if it is still there."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *python_of(module),
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        env=dict(environ),  # what the configuration's { env = … } refer to is its to resolve
-        limit=_LONGEST_MESSAGE,
-        start_new_session=True,  # else the terminal's Ctrl-C would reach it, too; it is told what that means
-    )
-    child = Child(process)
-    child.tell(msgspec.json.encode(order) + b"\n")
-    try:
+    # In a session of its own, else the terminal's Ctrl-C would reach it, too; it is told what that means. What the
+    # configuration's { env = … } refer to is its to resolve, so it gets all of the environment.
+    async with processes.started(
+        processes.python_of(module), environ=environ, stdin=True, limit=_LONGEST_MESSAGE
+    ) as process:
+        child = Child(process)
+        child.tell(msgspec.json.encode(order) + b"\n")
         yield child
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
 
 
 def order_of(config: Path, log_level: LogLevel | None, log_format: LogFormat, environ: Mapping[str, str]) -> Order:
