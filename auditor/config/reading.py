@@ -2,20 +2,24 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from auditor.config.problems import Document
+from auditor.config.toml_lines import KeyPath
 from auditor.model.errors import Problem
 
+_NUL: Final = "\0"
+"""No path, argument, header or text of PostgreSQL can hold it."""
 _TOML_PLACE: Final = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
 
 
 def read_document(path: Path, mend: str, problems: list[Problem]) -> Document | None:
-    """Return a file, or None and one more problem; ``mend`` says what to do where it cannot be read."""
+    """Return a file, or None and further problems; ``mend`` says what to do where it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return Document(path, text, tomllib.loads(text))
+        document = Document(path, text, tomllib.loads(text))
     except OSError as error:
         problems.append(Problem(str(path), f"cannot be read: {error.strerror}; {mend}"))
     except UnicodeDecodeError:
@@ -25,7 +29,24 @@ def read_document(path: Path, mend: str, problems: list[Problem]) -> Document | 
     except tomllib.TOMLDecodeError as error:
         message, line = _told(error)
         problems.append(Problem(f"{path}:{line}" if line else str(path), f"is not TOML: {message}"))
+    else:
+        nul = [document.problem(key, "holds the character NUL; take \\u0000 out") for key in _with_nul(document.values)]
+        problems.extend(nul)
+        return None if nul else document
     return None
+
+
+def _with_nul(value: Any, at: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yield where in a document a text or the name of a key has a NUL."""
+    match value:
+        case str() if _NUL in value:
+            yield at
+        case dict():
+            for name, inner in value.items():
+                yield from [(*at, name)] if _NUL in name else _with_nul(inner, (*at, name))
+        case list():
+            for position, inner in enumerate(value):
+                yield from _with_nul(inner, (*at, position))
 
 
 def _told(error: tomllib.TOMLDecodeError) -> tuple[str, str | None]:

@@ -39,7 +39,7 @@ def _read(file: Document, path: KeyPath, table: Any, problems: list[Problem]) ->
             found[name] = Source(place.read_text(encoding="utf-8"), str(place))
         except OSError as error:
             problems.append(file.problem((*path, name), f"{place} cannot be read: {error.strerror}"))
-        except (UnicodeDecodeError, ValueError):
+        except UnicodeDecodeError:
             problems.append(file.problem((*path, name), f"{place} is not UTF-8 text; save it as UTF-8"))
     return found
 

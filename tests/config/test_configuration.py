@@ -123,6 +123,25 @@ def test_broken_toml_is_told_with_its_line(files: Files, text: str, told: str) -
     assert files.told(text) == [told]
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[alerts]\nowners_file = "a\\u0000"\n', "alerts.owners_file"),
+        ('[policy]\nfiles = ["a.toml", "\\u0000"]\n', "policy.files[1]"),
+        ('[owners]\n"\\u0000" = ["a@example.com"]\n', 'owners."\0"'),
+    ],
+)
+def test_nul_is_told_wherever_it_stands(files: Files, text: str, told: str) -> None:
+    lines = GOOD.count("\n")
+    assert files.told(GOOD + text) == [f"auditor.toml:{lines + 2}: {told}: holds the character NUL; take \\u0000 out"]
+
+
+def test_nul_in_a_policy_file_is_told_with_its_line(files: Files) -> None:
+    (files.directory / "a.toml").write_text('name = "a"\n[rules.DT-NAM-01]\npattern = "\\u0000"\n')
+    told = files.told(GOOD + '[policy]\nfiles = ["a.toml"]\n')
+    assert told == ["a.toml:3: rules.DT-NAM-01.pattern: holds the character NUL; take \\u0000 out"]
+
+
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "[environments]\n[sources]\n"])
 def test_empty_file_is_told_what_it_needs(files: Files, text: str) -> None:
     told = [line.partition(": ")[2] for line in files.told(text)]
