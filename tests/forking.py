@@ -145,6 +145,8 @@ def _run(
     stderr: Connection,
     directory: Path | None,
 ) -> None:
+    # A shell that starts the tests in the background has them ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environ)
     if directory is not None:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
 import structlog
@@ -60,10 +61,11 @@ def url_of(server: Secret | embedded.Address) -> Secret:
 
 @asynccontextmanager
 async def _embedded(directory: Path) -> AsyncIterator[embedded.Address]:
-    running = embedded.running(directory)
-    address = await asyncio.to_thread(running.__enter__)
-    try:
-        yield address
-    finally:
-        # Whatever ended the block, the server is left in order; a cancellation must not cut that short.
-        await asyncio.shield(asyncio.to_thread(running.__exit__, None, None, None))
+    loop = asyncio.get_running_loop()
+    server = ExitStack()
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            yield await loop.run_in_executor(thread, server.enter_context, embedded.running(directory))
+        finally:
+            # The thread first ends a start that was cancelled. Nothing may cut short that the server is left in order.
+            await asyncio.shield(loop.run_in_executor(thread, server.close))
