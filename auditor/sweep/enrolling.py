@@ -1,15 +1,15 @@
 """The first stage of a sweep: reads the sources, enrols what they hold, and gives on what is to be looked up.
 
-A batch is given on with the most urgent tokens first. Where an environment has a budget of lookups, the sources are
-read twice: everything is enrolled first, then chosen among, and the second reading gives on what was chosen.
+Reading runs ahead of the lookups, so that the most urgent of many tokens is looked up first (``lookahead``). Where an
+environment has a budget of lookups, the sources are read twice: everything is enrolled first, then chosen among, and
+the second reading gives on what was chosen.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 
-import msgspec
 import structlog
 
 from auditor.model.errors import SourceError
@@ -21,20 +21,13 @@ from auditor.store import choosing, tokens
 from auditor.store.choosing import Candidate, Left
 from auditor.store.connection import Pool
 from auditor.store.tokens import Enrolment, KnownToken
+from auditor.sweep.lookahead import LookAhead, Waiting
 from auditor.sweep.subject import Progress, Subject
 
 log = structlog.get_logger(__name__)
 
 Enrolments = dict[bytes, tuple[Secret, Enrolment]]
 """A batch by fingerprint."""
-
-
-class Waiting(msgspec.Struct, frozen=True, gc=False):
-    """A token on its way to its lookup."""
-
-    secret: Secret
-    enrolment: Enrolment
-    known: KnownToken | None
 
 
 class Enroller:
@@ -48,7 +41,7 @@ class Enroller:
         environment: int,
         sweep: int,
         progress: Progress,
-        waiting: "asyncio.Queue[list[Waiting] | None]",
+        ahead: LookAhead,
     ) -> None:
         self.problems: dict[str, str] = {}
         """Sources that were not read to their end, with the reason."""
@@ -59,7 +52,7 @@ class Enroller:
         self._environment = environment
         self._sweep = sweep
         self._progress = progress
-        self._waiting = waiting
+        self._ahead = ahead
         self._reading: asyncio.Timeout | None = None
         """Ends the reading early; None while there is none."""
         self._unread: set[str] = set()
@@ -68,7 +61,7 @@ class Enroller:
         """Why the reading is to end; None while it is not."""
 
     async def run(self, budget: int | None) -> None:
-        """Read every source to its end, or until stopped, then give on None.
+        """Read every source to its end, or until stopped, then say that no more will come.
 
         ``budget`` is how many lookups the sweep may make from now on; None without such a limit.
         """
@@ -89,7 +82,7 @@ class Enroller:
             self.problems |= dict.fromkeys(self._unread, f"not read: {self._stopped}")
         finally:
             self._reading = None
-        await self._waiting.put(None)
+        self._ahead.end()
 
     def stop(self, reason: str) -> None:
         """Read no further."""
@@ -153,11 +146,9 @@ class Enroller:
         self._progress.done += len(enrolled) - len(fresh)  # looked up before the sweep was cut short
         await self._give_on(fresh)
 
-    async def _give_on(self, batch: list[Waiting]) -> None:
-        if batch:
-            now = self._subject.clock()
-            batch.sort(key=lambda waiting: self._urgency(waiting.known, now))
-            await self._waiting.put(batch)
+    async def _give_on(self, batch: Iterable[Waiting]) -> None:
+        now = self._subject.clock()
+        await self._ahead.put([(self._urgency(waiting.known, now), waiting) for waiting in batch])
 
     def _urgency(self, one: KnownToken | Candidate | None, now: datetime) -> Urgency:
         if one is None:

@@ -5,6 +5,7 @@ from typing import Final
 
 from auditor.store.connection import Pool
 from auditor.store.ownership import Ownership
+from auditor.sweep.lookahead import Crowd
 
 _KEPT: Final = 7
 """Connections that the ends of sweeps leave to everything else: the queue, the locks, and other sweeps' batches."""
@@ -19,6 +20,7 @@ class SideBySide:
     def __init__(self, pool: Pool, *, connections: int = _KEPT, at_once: int = 1) -> None:
         self.pool = pool
         self.ownership = Ownership(pool)
+        self.crowd = Crowd()
         self.turns = asyncio.Semaphore(at_once)
         """For whole sweeps; whoever begins one takes it."""
         self.ending = asyncio.Semaphore(max(1, (connections - _KEPT) // 3))

@@ -1,7 +1,8 @@
 """Runs one sweep: enrols what the sources yield, looks it up concurrently, and has each batch recorded.
 
-Four stages run side by side, joined by short queues so that none runs far ahead: reading and enrolling, looking up,
-judging, recording. At most a few batches of tokens are in memory, however many the sources hold.
+Four stages run side by side: reading and enrolling, looking up, judging, recording. The first runs ahead of the second,
+up to a number of tokens, of which the most urgent are looked up first (``lookahead``); short queues join the others. So
+many tokens and a few batches are in memory, however many the sources hold.
 """
 
 import asyncio
@@ -26,7 +27,8 @@ from auditor.store.database import translated
 from auditor.store.ownership import guard
 from auditor.store.sweeps import RESUMABLE
 from auditor.sweep import closing, fleet, introducing, pacing, waiving
-from auditor.sweep.enrolling import Enroller, Waiting
+from auditor.sweep.enrolling import Enroller
+from auditor.sweep.lookahead import LookAhead
 from auditor.sweep.recorder import Judged, Looked, Recorder
 from auditor.sweep.side_by_side import SideBySide
 from auditor.sweep.subject import NoTelemetry, Progress, Subject, Telemetry
@@ -71,16 +73,18 @@ async def sweep(
     """
     shared = side_by_side or SideBySide(pool)
     async with _owned(shared, subject) as (owner, environment):
-        run = _Sweep(
-            owner,
-            shared,
-            subject,
-            environment,
-            progress or Progress(subject.name),
-            telemetry or NoTelemetry(),
-            stopping or asyncio.Event(),
-        )
-        return await run.run()
+        with LookAhead(shared.crowd) as ahead:
+            run = _Sweep(
+                owner,
+                shared,
+                subject,
+                environment,
+                ahead,
+                progress or Progress(subject.name),
+                telemetry or NoTelemetry(),
+                stopping or asyncio.Event(),
+            )
+            return await run.run()
 
 
 @asynccontextmanager
@@ -101,6 +105,7 @@ class _Sweep:
         shared: SideBySide,
         subject: Subject,
         environment: int,
+        ahead: LookAhead,
         progress: Progress,
         telemetry: Telemetry,
         stopping: asyncio.Event,
@@ -113,6 +118,7 @@ class _Sweep:
         self._progress = progress
         self._telemetry = telemetry
         self._stopping = stopping
+        self._ahead = ahead
         self._stopped: str | None = None
         """Why no further token is looked up; None while they are."""
         self._left = 0
@@ -121,10 +127,6 @@ class _Sweep:
         """Lookups running that ended unreachable or throttled, and when the first of them did."""
         self._unserved_since = 0.0
         self._unreachable_running = 0
-        self._waiting: asyncio.Queue[list[Waiting] | None] = asyncio.Queue(maxsize=2)
-        self._at_hand: deque[Waiting] = deque()
-        self._next_batch = asyncio.Lock()
-        self._is_read_to_the_end = False
         self._asking: set[asyncio.Task[None]] = set()
         """Tasks that wait for a lookup."""
         self._parked: deque[asyncio.Future[None]] = deque()
@@ -167,7 +169,7 @@ class _Sweep:
             environment=self._environment,
             sweep=self._sweep,
             progress=self._progress,
-            waiting=self._waiting,
+            ahead=self._ahead,
         )
         budget = subject.lookups_per_sweep
         if budget is not None and account is not None:
@@ -399,7 +401,7 @@ class _Sweep:
         client = self._subject.client
         own = client.credential if not self._subject.self_lookup else None
         while await self._may_take_one():
-            waiting = self._at_hand.popleft()
+            waiting = self._ahead.take()
             started = time()
             if self._is_suspended:
                 self._left += 1
@@ -430,8 +432,8 @@ class _Sweep:
     async def _may_take_one(self) -> bool:
         """Wait until there is a token at hand and a place for its request; False when there is no more."""
         while True:
-            if not self._at_hand:
-                if not await self._fetch_batch():
+            if not self._ahead:
+                if not await self._ahead.has_one():
                     self._unpark(len(self._parked))
                     return False
             elif not self._has_room.is_set():
@@ -472,17 +474,6 @@ class _Sweep:
             return None
         finally:
             self._asking.discard(task)
-
-    async def _fetch_batch(self) -> bool:
-        """Have a batch at hand; return False when there is no more."""
-        async with self._next_batch:
-            if not self._at_hand and not self._is_read_to_the_end:
-                batch = await self._waiting.get()
-                if batch is None:
-                    self._is_read_to_the_end = True
-                else:
-                    self._at_hand.extend(batch)
-            return bool(self._at_hand) or not self._is_read_to_the_end
 
     def _judge_failure(self, lookup: Lookup) -> None:
         if lookup.outcome is Outcome.REFUSED:
