@@ -1,12 +1,14 @@
-"""Sends requests to one environment over aiohttp's connections, and reads the answers that its parser makes of them.
+"""Sends requests to one environment over aiohttp's connections, and returns the answers.
 
-aiohttp's connector does what is hard: names, TLS, proxies, connections kept alive; and its protocol parses answers.
+aiohttp's connector does what is hard: names, TLS, proxies; and its protocol parses answers, those that are not plain.
 What its session adds - cookies, redirects, content types, headers merged anew, a task that writes - is wanted in no
 request of ours, and costs two thirds of a lookup's processor time (``docs/decisions/0004-http.md``). So the head of a
-request is written once, and each request is one write and one read. What fails, fails with aiohttp's own errors.
+request is written once, each request is one write and one read, and a connection that is idle is used again at once.
+What fails, fails with aiohttp's own errors.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from ssl import SSLContext
 from typing import Final, NamedTuple
@@ -15,10 +17,15 @@ import aiohttp
 from yarl import URL
 
 from auditor.dynatrace.burst import Burst
+from auditor.dynatrace.glance import Glance
 
 _DNS_SECONDS: Final = 60
+_IDLE_SECONDS: Final = 15.0
+"""How long a connection is kept that nobody uses, as in aiohttp's connector."""
 _SWITCHING_PROTOCOLS: Final = 101
 _OK: Final = 200
+_UNSEEN: Final[Mapping[str, str]] = {}
+"""The headers of a plain answer."""
 
 
 class Answer(NamedTuple):
@@ -26,7 +33,7 @@ class Answer(NamedTuple):
 
     status: int
     headers: Mapping[str, str]
-    """Names in any case."""
+    """Names in any case; none where no header of the answer matters."""
     content: bytes | None
     """None where it is larger than what may be held."""
 
@@ -56,6 +63,9 @@ class Wire:
         """How long no byte of an answer may come; None where nobody asks."""
         self._connector: aiohttp.TCPConnector | None = None
         self._burst = Burst()
+        self._idle: deque[tuple[float, Glance]] = deque()
+        """Connections that wait for a request, with the instant since when; the longest first."""
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     def open(self, trust: SSLContext | None) -> None:
         """Begin to keep connections; ``trust`` replaces the system's certificate authorities."""
@@ -65,6 +75,11 @@ class Wire:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        while self._idle:
+            self._idle.popleft()[1].connection.close()
         if self._connector is not None:
             await self._connector.close()
             self._connector = None
@@ -79,34 +94,60 @@ class Wire:
         Raises ``aiohttp.ClientError`` where no connection was made or it broke, ``TimeoutError`` where that or a read
         took too long, and aiohttp's ``HttpProcessingError`` where what came is not HTTP.
         """
+        glance = await self._take()
+        try:
+            if body is None:
+                self._burst.write(glance.transport, head + b"\r\n")
+            else:
+                self._burst.write(
+                    glance.transport,
+                    b"%bContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b"
+                    % (head, len(body), body),
+                )
+            answer = glance.answer()
+            content = await (answer if self._read_seconds is None else asyncio.wait_for(answer, self._read_seconds))
+            if content is not None:
+                self._keep(glance)
+                return Answer(_OK, _UNSEEN, content if len(content) <= limit else None)
+            message, payload = await glance.handler.read()
+            while message.code < _OK and message.code != _SWITCHING_PROTOCOLS:  # only the final answer is one
+                message, payload = await glance.handler.read()
+            content = await _read(payload, limit)
+        except BaseException:
+            glance.connection.close()
+            raise
+        glance.connection.release()  # closes it where the answer is not read to its end
+        return Answer(message.code, message.headers, content)
+
+    async def _take(self) -> Glance:
+        """Return a connection that is idle, or else aiohttp's connector gives."""
+        while self._idle:
+            _since, glance = self._idle.popleft()
+            if glance.is_open:
+                return glance
+            glance.connection.close()
         assert self._connector is not None, "the wire is opened first"
         try:
             connection = await self._connector.connect(self._where, [], self._timeout)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError("timed out while connecting") from error
-        try:
-            protocol, transport = connection.protocol, connection.transport
-            if protocol is None or transport is None or transport.is_closing():
-                raise aiohttp.ClientConnectionResetError("Connection lost")
-            protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_timeout=self._read_seconds)
-            if body is None:
-                self._burst.write(transport, head + b"\r\n")
-            else:
-                self._burst.write(
-                    transport,
-                    b"%bContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b"
-                    % (head, len(body), body),
-                )
-            protocol.start_timeout()
-            message, payload = await protocol.read()
-            while message.code < _OK and message.code != _SWITCHING_PROTOCOLS:  # only the final answer is one
-                message, payload = await protocol.read()
-            content = await _read(payload, limit)
-        except BaseException:
-            connection.close()
-            raise
-        connection.release()  # closes it where the answer is not read to its end
-        return Answer(message.code, message.headers, content)
+        return Glance(connection, self._read_seconds)
+
+    def _keep(self, glance: Glance) -> None:
+        loop = asyncio.get_running_loop()
+        self._idle.append((loop.time(), glance))
+        if self._idle_timer is None:
+            self._idle_timer = loop.call_later(_IDLE_SECONDS, self._close_idle)
+
+    def _close_idle(self) -> None:
+        loop, self._idle_timer = asyncio.get_running_loop(), None
+        while self._idle:
+            since, glance = self._idle[0]
+            if since + _IDLE_SECONDS > loop.time():
+                self._idle_timer = loop.call_at(since + _IDLE_SECONDS, self._close_idle)
+                return
+            self._idle.popleft()
+            glance.connection.close()
 
 
 async def _read(payload: aiohttp.StreamReader, limit: int) -> bytes | None:
