@@ -2,7 +2,7 @@
 
 import heapq
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -65,7 +65,10 @@ def urgency(
     return Urgency(calm, looked_up_at.timestamp())
 
 
-class Choice:
+T = TypeVar("T")
+
+
+class Choice(Generic[T]):
     """Chooses a number of tokens among any number of them, in memory for that number.
 
     A quarter of the places goes to the riskiest, the rest to those looked up the longest ago, never ones before all. So
@@ -73,41 +76,44 @@ class Choice:
     """
 
     def __init__(self, places: int) -> None:
-        self._risky = _Best(places // _RISKY_SHARE)
-        self._oldest = _Best(places)
+        self.offered = 0
+        """How many tokens took part."""
+        self._risky = _Best[T](places // _RISKY_SHARE)
+        self._oldest = _Best[T](places)
         self._places = places
 
-    def offer(self, key: bytes, urgency: Urgency) -> None:
-        """Let a token take part."""
+    def offer(self, token: T, urgency: Urgency) -> None:
+        """Let a token take part; among equals the one that was offered first wins."""
+        self.offered += 1
         if urgency.is_risky:
-            self._risky.offer(urgency.calm, urgency.looked_up_at, key)
-        self._oldest.offer(0, urgency.looked_up_at, key)
+            self._risky.offer(urgency.calm, urgency.looked_up_at, self.offered, token)
+        self._oldest.offer(0, urgency.looked_up_at, self.offered, token)
 
-    def chosen(self) -> frozenset[bytes]:
-        """Return the keys of those that are to be looked up."""
-        chosen = set(self._risky.in_order())
-        for key in self._oldest.in_order():
+    def chosen(self) -> list[T]:
+        """Return those that are to be looked up: the riskiest, then the others by age."""
+        chosen = dict(self._risky.in_order())
+        for number, token in self._oldest.in_order():
             if len(chosen) >= self._places:
                 break
-            chosen.add(key)
-        return frozenset(chosen)
+            chosen[number] = token
+        return list(chosen.values())
 
 
-class _Best:
+class _Best(Generic[T]):
     """The least of what it was offered, up to a number."""
 
     def __init__(self, number: int) -> None:
         self._number = number
-        self._heap: list[tuple[int, float, bytes]] = []
-        """The greatest first: numbers are negated."""
+        self._heap: list[tuple[int, float, int, T]] = []
+        """The greatest first: numbers are negated. No two have the same third, so that tokens are never compared."""
 
-    def offer(self, first: int, second: float, key: bytes) -> None:
-        entry = (-first, -second, key)
+    def offer(self, first: int, second: float, third: int, token: T) -> None:
+        entry = (-first, -second, -third, token)
         if len(self._heap) < self._number:
             heapq.heappush(self._heap, entry)
         elif self._heap and entry > self._heap[0]:
             heapq.heapreplace(self._heap, entry)
 
-    def in_order(self) -> list[bytes]:
-        """Return the keys, that of the least first."""
-        return [key for _first, _second, key in sorted(self._heap, reverse=True)]
+    def in_order(self) -> list[tuple[int, T]]:
+        """Return the tokens with their third numbers, the least first."""
+        return [(-third, token) for _first, _second, third, token in sorted(self._heap, reverse=True)]

@@ -1,24 +1,24 @@
 """The first stage of a sweep: reads the sources, enrols what they hold, and gives on what is to be looked up.
 
 Reading runs ahead of the lookups, so that the most urgent of many tokens is looked up first (``lookahead``). Where an
-environment has a budget of lookups, the sources are read twice: everything is enrolled first, then chosen among, and
-the second reading gives on what was chosen.
+environment has a budget of lookups, everything is read before any of it is looked up: as many secrets as the budget
+allows are kept, those of the best choice so far.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 
+import msgspec
 import structlog
 
 from auditor.model.errors import SourceError
 from auditor.model.secret import Secret
 from auditor.model.token import StoredToken
 from auditor.policy.urgency import NEVER_LOOKED_UP, Choice, Urgency, urgency
-from auditor.sources.base import Source
-from auditor.store import choosing, tokens
-from auditor.store.choosing import Candidate, Left
+from auditor.sources.base import BATCH, Source
+from auditor.store import tokens
 from auditor.store.connection import Pool
 from auditor.store.tokens import Enrolment, KnownToken
 from auditor.sweep.lookahead import LookAhead, Waiting
@@ -28,6 +28,14 @@ log = structlog.get_logger(__name__)
 
 Enrolments = dict[bytes, tuple[Secret, Enrolment]]
 """A batch by fingerprint."""
+
+
+class Left(msgspec.Struct, frozen=True):
+    """How many tokens a sweep under a budget enrolled and did not choose to look up."""
+
+    unchosen: int
+    unmet: int
+    """Of these, the ones that no sweep has ever looked up."""
 
 
 class Enroller:
@@ -46,7 +54,7 @@ class Enroller:
         self.problems: dict[str, str] = {}
         """Sources that were not read to their end, with the reason."""
         self.left: Left | None = None
-        """What was not looked up, under a budget; None without one, or where the reading was ended early."""
+        """What a budget left; None without one, or where the reading was ended early."""
         self._pool = pool
         self._subject = subject
         self._environment = environment
@@ -65,23 +73,21 @@ class Enroller:
 
         ``budget`` is how many lookups the sweep may make from now on; None without such a limit.
         """
+        chosen: list[Waiting] = []
         try:
             async with asyncio.timeout(0 if self._stopped is not None else None) as reading:
                 self._reading = reading
                 if budget is None:
-                    await self._read(self._enrol)
+                    await self._read(self._give_on)
                 else:
-                    await self._read(self._meet)
-                    await self._choose(budget)
-                    await self._read(self._take)
-                    async with self._pool.acquire() as connection:
-                        self.left = await choosing.count_left(connection, self._sweep, self._environment)
+                    chosen = await self._choose(budget)
         except TimeoutError:
             if not reading.expired():
                 raise
             self.problems |= dict.fromkeys(self._unread, f"not read: {self._stopped}")
         finally:
             self._reading = None
+        await self._give_on_chosen(chosen)
         self._ahead.end()
 
     def stop(self, reason: str) -> None:
@@ -90,14 +96,15 @@ class Enroller:
         if self._reading is not None:
             self._reading.reschedule(asyncio.get_running_loop().time())
 
-    async def _read(self, use: Callable[[Enrolments], Awaitable[None]]) -> None:
+    async def _read(self, use: Callable[[Sequence[Waiting]], Awaitable[None]]) -> None:
+        """Enrol everything, and have what is to be looked up used."""
         self._unread = {source.name for source in self._subject.sources}
         for source in self._subject.sources:
             try:
                 async with aclosing(source.read()) as batches:
                     async for batch in batches:
                         if enrolments := self._of_this_environment(source, batch):
-                            await use(enrolments)
+                            await use(await self._enrol(enrolments))
             except SourceError as error:
                 self.problems[source.name] = str(error)
                 log.warning("source_unread", environment=self._subject.name, source=source.name, problem=str(error))
@@ -127,8 +134,8 @@ class Enroller:
             for fingerprint, found in ours.items()
         }
 
-    async def _enrol(self, enrolments: Enrolments) -> None:
-        """Enrol a batch, and give on what of it is met for the first time."""
+    async def _enrol(self, enrolments: Enrolments) -> Sequence[Waiting]:
+        """Enrol a batch, and return what of it the sweep meets for the first time and has not looked up."""
         async with self._pool.acquire() as connection:
             enrolled = await tokens.enrol(
                 connection,
@@ -137,45 +144,61 @@ class Enroller:
                 [enrolment for _secret, enrolment in enrolments.values()],
                 self._subject.clock(),
             )
-        self._progress.enrolled += len(enrolled)
         fresh = [
             Waiting(enrolments[enrolment.fingerprint][0], enrolment, known)
             for enrolment, known in enrolled
             if known is None or known.last_sweep != self._sweep
         ]
-        self._progress.done += len(enrolled) - len(fresh)  # looked up before the sweep was cut short
-        await self._give_on(fresh)
+        done = len(enrolled) - len(fresh)  # looked up before the sweep was cut short
+        self._progress.enrolled += done
+        self._progress.done += done
+        return fresh
 
-    async def _give_on(self, batch: Iterable[Waiting]) -> None:
+    async def _give_on(self, batch: Sequence[Waiting]) -> None:
         now = self._subject.clock()
+        self._progress.enrolled += len(batch)
         await self._ahead.put([(self._urgency(waiting.known, now), waiting) for waiting in batch])
 
-    def _urgency(self, one: KnownToken | Candidate | None, now: datetime) -> Urgency:
-        if one is None:
+    def _urgency(self, known: KnownToken | None, now: datetime) -> Urgency:
+        if known is None:
             return NEVER_LOOKED_UP
-        risk = self._subject.policy.document.risk
-        return urgency(one.last_found, looked_up_at=one.looked_up_at, changed_at=one.changed_at, risk=risk, now=now)
+        return urgency(
+            known.last_found,
+            looked_up_at=known.looked_up_at,
+            changed_at=known.changed_at,
+            risk=self._subject.policy.document.risk,
+            now=now,
+        )
 
-    async def _meet(self, enrolments: Enrolments) -> None:
-        batch = [enrolment for _secret, enrolment in enrolments.values()]
-        async with self._pool.acquire() as connection:
-            await tokens.meet(connection, self._sweep, batch)
+    async def _choose(self, budget: int) -> list[Waiting]:
+        """Read everything, and return what of it a budget allows to look up."""
+        choice = Choice[Waiting](budget)
+        unmet = 0
 
-    async def _choose(self, budget: int) -> None:
-        choice = Choice(budget)
-        now = self._subject.clock()
-        async with self._pool.acquire() as connection, connection.transaction():
-            done = await choosing.pass_over_done(connection, self._sweep, self._environment)
-            async for one in choosing.candidates(connection, self._sweep, self._environment):
-                choice.offer(one.fingerprint, self._urgency(one, now))
-            chosen = choice.chosen()
-            await choosing.choose(connection, self._sweep, list(chosen))
-        self._progress.enrolled = done + len(chosen)
-        self._progress.done = done
+        async def offer(batch: Sequence[Waiting]) -> None:
+            nonlocal unmet
+            now = self._subject.clock()
+            for waiting in batch:
+                unmet += waiting.known is None
+                # Without what is known of it, which is two thirds of what it takes in memory.
+                without = Waiting(waiting.secret, waiting.enrolment, None)
+                choice.offer(without, self._urgency(waiting.known, now))
 
-    async def _take(self, enrolments: Enrolments) -> None:
-        """Give on what of a batch was chosen and not met before in this second reading."""
-        async with self._pool.acquire() as connection:
-            taken = await choosing.take(connection, self._sweep, list(enrolments))
-            known = await tokens.known_of(connection, self._environment, taken, self._subject.clock())
-        await self._give_on([Waiting(*enrolments[fingerprint], known.get(fingerprint)) for fingerprint in taken])
+        await self._read(offer)
+        chosen = choice.chosen()
+        self.left = Left(choice.offered - len(chosen), max(unmet - len(chosen), 0))  # unmet ones are chosen before all
+        return chosen
+
+    async def _give_on_chosen(self, chosen: list[Waiting]) -> None:
+        while chosen:
+            batch = chosen[:BATCH]
+            del chosen[:BATCH]
+            fingerprints = [waiting.enrolment.fingerprint for waiting in batch]
+            async with self._pool.acquire() as connection:
+                known = await tokens.known_of(connection, self._environment, fingerprints, self._subject.clock())
+            await self._give_on(
+                [
+                    Waiting(waiting.secret, waiting.enrolment, known.get(fingerprint))
+                    for fingerprint, waiting in zip(fingerprints, batch, strict=True)
+                ]
+            )

@@ -48,8 +48,9 @@ class Progress:
 
     environment: str
     expected: int | None = None
-    """How many tokens the sweep before enrolled; None before the first."""
+    """How many tokens will be looked up, going by what the sweep before enrolled; None before the first."""
     enrolled: int = 0
+    """Tokens that were read and are to be looked up."""
     done: int = 0
     """Tokens whose lookup ended, recorded yet or not."""
 

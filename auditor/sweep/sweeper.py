@@ -152,7 +152,7 @@ class _Sweep:
         async with self._pool.acquire() as connection:
             before = await sweeps.latest(connection, subject.name)
             if before is not None and before.finished_at is not None:
-                self._progress.expected = before.enrolled
+                self._progress.expected = min(before.enrolled, subject.lookups_per_sweep or before.enrolled)
             account = await self._begin(connection)
             waivers = await waiving.load(connection, subject)
             await pacing.resume(connection, subject, self._environment)
@@ -346,13 +346,9 @@ class _Sweep:
     def _left_by_budget(self) -> Mapping[str, int]:
         """Return what the sweep enrolled and did not look up, by reason: nothing of that is evidence."""
         left = self._enroller.left
-        if left is None:
+        if left is None or not left.unchosen:
             return {}
-        reasons = {
-            f"left to later sweeps: lookups_per_sweep = {self._subject.lookups_per_sweep}": left.unchosen,
-            "its source did not hold it any more when it was read again": left.unread,
-        }
-        return {reason: number for reason, number in reasons.items() if number}
+        return {f"left to later sweeps: lookups_per_sweep = {self._subject.lookups_per_sweep}": left.unchosen}
 
     async def _compare(self, connection: Connection, teller: Teller, now: datetime) -> Mapping[str, RuleStanding]:
         """Judge the tokens beside one another, now that every one of them was looked at."""

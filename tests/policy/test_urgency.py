@@ -1,6 +1,7 @@
 """The riskiest first, the rest by age, and nobody starves under a budget."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from math import ceil
 
 import pytest
@@ -58,12 +59,12 @@ URGENCIES = st.builds(Urgency, st.integers(0, 3), st.floats(0, 2e9, allow_nan=Fa
 
 @given(st.lists(URGENCIES, max_size=60), st.integers(1, 70))
 def test_as_many_are_chosen_as_there_are_places(offered: list[Urgency], places: int) -> None:
-    choice = Choice(places)
+    choice = Choice[int](places)
     for number, one in enumerate(offered):
-        choice.offer(number.to_bytes(2), one)
+        choice.offer(number, one)
     chosen = choice.chosen()
     assert len(chosen) == min(places, len(offered))
-    waiting = sorted(one.looked_up_at for number, one in enumerate(offered) if number.to_bytes(2) not in chosen)
+    waiting = sorted(one.looked_up_at for number, one in enumerate(offered) if number not in chosen)
     oldest = sorted(one.looked_up_at for one in offered)[: places - places // 4]
     if waiting and oldest:
         assert waiting[0] >= oldest[-1]
@@ -75,17 +76,39 @@ def test_every_token_has_its_turn(calm: list[int], places: int) -> None:
     looked_up_at = [0.0] * len(calm)
     sweeps = ceil(len(calm) / (places - places // 4)) + 1
     for sweep in range(1, sweeps + 1):
-        choice = Choice(places)
+        choice = Choice[int](places)
         for number, calm_of_one in enumerate(calm):
             at = looked_up_at[number]
-            choice.offer(number.to_bytes(2), Urgency(calm_of_one, at) if at else Urgency(-1, 0.0))
+            choice.offer(number, Urgency(calm_of_one, at) if at else Urgency(-1, 0.0))
         for key in choice.chosen():
-            looked_up_at[int.from_bytes(key)] = float(sweep)
+            looked_up_at[key] = float(sweep)
     assert all(looked_up_at)
 
 
 def test_the_riskiest_are_looked_up_in_every_sweep() -> None:
-    choice = Choice(40)
+    choice = Choice[int](40)
     for number in range(1000):
-        choice.offer(number.to_bytes(2), Urgency(1 if number >= 995 else 3, float(number)))
-    assert {number.to_bytes(2) for number in range(995, 1000)} <= choice.chosen()
+        choice.offer(number, Urgency(1 if number >= 995 else 3, float(number)))
+    assert set(range(995, 1000)) <= set(choice.chosen())
+
+
+def test_the_riskiest_come_first_then_the_others_by_age() -> None:
+    choice = Choice[str](5)
+    for name, one in [
+        ("old", Urgency(3, 10.0)),
+        ("older", Urgency(3, 5.0)),
+        ("young", Urgency(3, 90.0)),
+        ("risky", Urgency(2, 80.0)),
+        ("never", Urgency(-1, 0.0)),
+        ("younger", Urgency(3, 95.0)),
+    ]:
+        choice.offer(name, one)
+    assert (choice.offered, choice.chosen()) == (6, ["never", "older", "old", "risky", "young"])
+
+
+@given(st.lists(URGENCIES, min_size=2, max_size=20))
+def test_rank_is_the_order_to_the_minute(urgencies: list[Urgency]) -> None:
+    for one, other in pairwise(sorted(urgencies)):
+        assert one.rank <= other.rank
+        if other.calm > one.calm or other.looked_up_at - one.looked_up_at >= 60:
+            assert one.rank < other.rank

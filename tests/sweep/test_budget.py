@@ -1,15 +1,17 @@
 """A sweep that may make only so many lookups: what it chooses, what it leaves, and how it says so."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
+
+import pytest
 
 from auditor.model.secret import Secret
 from auditor.model.sweep import SweepStatus
 from auditor.model.token import Location, StoredToken
 from auditor.store.connection import Pool
-from auditor.sweep.subject import Subject
+from auditor.sweep.subject import Progress, Subject
 from auditor.sweep.sweeper import sweep
 from tests.sweep.conftest import SLOW, ListSource, Stage, secrets_of, stored
 from tests.sweep.reading import stopped_after, value
@@ -65,25 +67,49 @@ async def test_secret_in_two_batches_is_looked_up_once(database: Pool, staged: S
     assert await value(database, "select cardinality(places) from token") == 2
 
 
-async def test_token_that_is_gone_when_the_sources_are_read_again_is_accounted_for(
-    database: Pool, staged: Staged
-) -> None:
-    class Shrinking(ListSource):
-        """Holds a token less each time it is read."""
+class OnceSource(ListSource):
+    """Holds nothing any more once it was read."""
 
-        def environments(self) -> tuple[str, ...]:
-            return ("prod",)
+    async def read(self) -> AsyncGenerator[Sequence[StoredToken], None]:
+        async for batch in super().read():
+            yield batch
+        self._tokens.clear()
 
-        async def read(self):  # type: ignore[no-untyped-def]
-            async for batch in super().read():
-                yield batch
-            self._tokens.pop()
 
+async def test_sources_are_read_once(database: Pool, staged: Staged) -> None:
     async with staged() as stage:
-        source = Shrinking("vault", stored(secrets_of(stage, 5)))
-        summary = await sweep(database, replace(stage.subject(source), lookups_per_sweep=5))
-    assert (summary.enrolled, summary.found, summary.failed) == (5, 4, 1)
-    assert summary.reasons == {"its source did not hold it any more when it was read again": 1}
+        source = OnceSource("vault", stored(secrets_of(stage, 25)), batch=7)
+        summary = await sweep(database, replace(stage.subject(source), lookups_per_sweep=20))
+    assert (summary.enrolled, summary.found, summary.failed) == (25, 20, 5)
+
+
+async def test_more_are_chosen_than_may_wait(database: Pool, staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auditor.sweep.lookahead.WINDOW", 8)
+    monkeypatch.setattr("auditor.sweep.lookahead.AT_LEAST", 4)
+    monkeypatch.setattr("auditor.sweep.enrolling.BATCH", 5)
+    async with staged() as stage:
+        progress = Progress("prod")
+        summary = await sweep(database, with_budget(stage, secrets_of(stage, 60), 40), progress=progress)
+    assert (summary.enrolled, summary.found, summary.failed) == (60, 40, 20)
+    assert (progress.enrolled, progress.done) == (40, 40)
+
+
+async def test_what_was_read_of_a_source_that_breaks_is_chosen_among(database: Pool, staged: Staged) -> None:
+    async with staged() as stage:
+        source = ListSource("vault", stored(secrets_of(stage, 10)), breaks="gone")
+        summary = await sweep(database, replace(stage.subject(source), lookups_per_sweep=6))
+    assert (summary.enrolled, summary.found, summary.failed) == (10, 6, 4)
+    assert summary.source_problems == {"vault": "gone"}
+
+
+async def test_what_is_known_of_the_chosen_is_known_at_their_lookups(database: Pool, staged: Staged) -> None:
+    async with staged() as stage:
+        subject = with_budget(stage, secrets_of(stage, 10), 10)
+        for _sweep in range(2):
+            await sweep(database, subject)
+            stage.clock.advance(timedelta(days=1))
+    assert await value(database, "select count(*) from token") == 10
+    assert await value(database, "select count(*) from lookup where evidence = 2") == 10
 
 
 async def test_sweep_that_goes_on_spends_what_is_left_of_its_budget(database: Pool, staged: Staged) -> None:
