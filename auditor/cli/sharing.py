@@ -4,8 +4,8 @@ An environment is swept by one of them, whole.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -79,38 +79,43 @@ def shares(weights: Mapping[str, int], workers: int) -> list[list[str]]:
     return dealt
 
 
+@asynccontextmanager
+async def processes(number: int, session: Session) -> AsyncIterator[Sequence[Child]]:
+    """Start so many processes, to be given their share; at the end of the block those still there are killed.
+
+    It takes each a while until it can take an order, in which the command can open the database.
+    """
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(child.started(_MODULE, session.environ)) for _process in range(number)]
+
+
 async def sweep_shared(
-    session: Session,
+    children: Sequence[Child],
     order: child.Order,
     dealt: Sequence[Sequence[str]],
     *,
     progress: Mapping[str, Progress],
     stopping: asyncio.Event,
 ) -> list[SweepSummary]:
-    """Sweep each share in a process of its own, and return how the sweeps ended.
+    """Sweep each share in one of as many processes, and return how the sweeps ended.
 
     Nothing is swept unless every worker has opened its parts. ``order`` is what all of them are told. Asked to stop,
     workers record what is under way; cancelled, they are killed, and so is the batch under way. One that dies is told
     of, and what it had not swept is not in the result; others go on. Raises what a worker failed with.
     """
     summaries: list[SweepSummary] = []
-    async with AsyncExitStack() as stack:
-        workers = []
-        for share in dealt:
-            own = Order(**msgspec.structs.asdict(order), environments=share)
-            process = await stack.enter_async_context(child.started(_MODULE, own, session.environ))
-            workers.append(_Worker(process, share, progress, summaries))
-        with ungrouped():
-            async with asyncio.TaskGroup() as tasks:
-                for worker in workers:
-                    tasks.create_task(worker.process.pass_log_on())
-                starts = [tasks.create_task(worker.opened()) for worker in workers]
-                await asyncio.gather(*starts)
-                asked = tasks.create_task(_stop_all(workers, stopping))
-                for worker in workers:
-                    worker.process.tell(GO)
-                await asyncio.gather(*(tasks.create_task(worker.followed()) for worker in workers))
-                asked.cancel()
+    workers = [_Worker(process, share, progress, summaries) for process, share in zip(children, dealt, strict=True)]
+    with ungrouped():
+        async with asyncio.TaskGroup() as tasks:
+            for process, share in zip(children, dealt, strict=True):
+                process.take(Order(**msgspec.structs.asdict(order), environments=share))
+                tasks.create_task(process.pass_log_on())
+            await asyncio.gather(*(tasks.create_task(worker.opened()) for worker in workers))
+            asked = tasks.create_task(_stop_all(workers, stopping))
+            for worker in workers:
+                worker.process.tell(GO)
+            await asyncio.gather(*(tasks.create_task(worker.followed()) for worker in workers))
+            asked.cancel()
     return summaries
 
 

@@ -10,11 +10,11 @@ from auditor.alerts.refreshing import Refresher
 from auditor.cli import exits
 from auditor.cli.progress import watched
 from auditor.cli.session import Session, now, require_known, run_loop
-from auditor.cli.sharing import shares, sweep_shared
+from auditor.cli.sharing import processes, shares, sweep_shared
 from auditor.cli.showing import console, print_json, print_table, text
 from auditor.config.assembly import Assembly
 from auditor.config.load import Config
-from auditor.daemon.child import order_of
+from auditor.daemon.child import Child, order_of
 from auditor.model.errors import ConfigError, Problem, SweepUnderWay
 from auditor.model.finding import Severity
 from auditor.model.sweep import SweepStatus, SweepSummary
@@ -57,16 +57,18 @@ async def _sweep(
 ) -> int:
     config = session.load()
     names = _wanted(config, environments, all_environments)
-    is_shared = min(workers, len(names)) > 1
+    number = min(workers, len(names))
+    is_shared = number > 1
     stop = _Stop()
     async with (
+        processes(number if is_shared else 0, session) as children,
         session.database(config) as pool,
         session.assembled(config, pool, environments=() if is_shared else names) as assembly,
     ):
         progress = {name: Progress(name) for name in names}
         with watched(progress.values()), stop.listening():
             if is_shared:
-                summaries = await _sweep_shared(session, pool, assembly.config, names, workers, progress, stop)
+                summaries = await _sweep_shared(session, children, pool, assembly.config, names, progress, stop)
             else:
                 summaries = await _sweep_here(pool, assembly, names, progress, stop)
         summaries.sort(key=lambda summary: names.index(summary.environment))
@@ -161,21 +163,21 @@ async def _sweep_here(
 
 async def _sweep_shared(
     session: Session,
+    children: Sequence[Child],
     pool: Pool,
     config: Config,
     names: Sequence[str],
-    workers: int,
     progress: Mapping[str, Progress],
     stop: _Stop,
 ) -> list[SweepSummary]:
-    """Sweep in processes of their own, which get about as many tokens each, as far as earlier sweeps tell."""
+    """Sweep in other processes, which get about as many tokens each, as far as earlier sweeps tell."""
     with translated():
         async with pool.acquire() as connection:
             enrolled = await last_enrolled(connection)
     weights = {name: enrolled.get(name, 0) for name in names}
     log_format = session.log_format or config.document.log.format
     order = order_of(config.path, session.log_level, log_format, session.environ)
-    return await sweep_shared(session, order, shares(weights, workers), progress=progress, stopping=stop.asked)
+    return await sweep_shared(children, order, shares(weights, len(children)), progress=progress, stopping=stop.asked)
 
 
 async def sweep_each(

@@ -52,9 +52,15 @@ class Outbox:
 
 
 def taken(order: type[_Order]) -> tuple[_Order, Outbox]:
-    """Read the order of this process from standard input, and take standard output for messages alone."""
+    """Read the order of this process from standard input, and take standard output for messages alone.
+
+    Ends the process where whoever started it is gone, or has no order for it.
+    """
     line = b""
-    while not line.endswith(b"\n") and (byte := os.read(0, 1)):  # not a byte more: what follows is for the event loop
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)  # not a byte more: what follows is for the event loop
+        if not byte:
+            sys.exit()
         line += byte
     outbox = Outbox(os.fdopen(os.dup(1), "wb", buffering=0))
     os.dup2(2, 1)  # nothing else that writes there may come between messages
@@ -79,6 +85,10 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.pid = process.pid
+
+    def take(self, order: Order) -> None:
+        """Give the process its order, which it waits for; call it once."""
+        self.tell(msgspec.json.encode(order) + b"\n")
 
     def tell(self, line: bytes) -> None:
         """Say something to the process; one that is gone does not hear it."""
@@ -111,16 +121,14 @@ class Child:
 
 
 @asynccontextmanager
-async def started(module: str, order: Order, environ: Mapping[str, str]) -> AsyncIterator[Child]:
-    """Start a process; at the end of the block it is killed if it is still there."""
+async def started(module: str, environ: Mapping[str, str]) -> AsyncIterator[Child]:
+    """Start a process, which waits for its order; at the end of the block it is killed if it is still there."""
     # In a session of its own, else the terminal's Ctrl-C would reach it, too; it is told what that means. What the
     # configuration's { env = … } refer to is its to resolve, so it gets all of the environment.
     async with processes.started(
         processes.python_of(module), environ=environ, stdin=True, limit=_LONGEST_MESSAGE
     ) as process:
-        child = Child(process)
-        child.tell(msgspec.json.encode(order) + b"\n")
-        yield child
+        yield Child(process)
 
 
 def order_of(config: Path, log_level: LogLevel | None, log_format: LogFormat, environ: Mapping[str, str]) -> Order:

@@ -95,7 +95,8 @@ class Crew:
 
     async def _run_one(self, stopping: asyncio.Event) -> tuple[int, int]:
         """Start one, and return its process id and exit code once it is gone."""
-        async with started(_MODULE, self._order, self._environ) as child:
+        async with started(_MODULE, self._environ) as child:
+            child.take(self._order)
             self._sweeping[child] = None
             try:
                 with ungrouped():
