@@ -15,7 +15,7 @@ from auditor.reports.period import parse_period
 from auditor.store import chain, sweeps
 from auditor.store.chain import Header
 from auditor.store.connection import Connection, Pool
-from tests.reports.evidence_samples import KEY, POLICY, begun, lived_through, package
+from tests.reports.evidence_samples import KEY, LABEL, POLICY, begun, lived_through, package
 from tests.store.history import HOUR, NOW, enrolment, found
 
 
@@ -50,6 +50,50 @@ async def test_first_link_says_what_the_chain_does_not_cover(database: Pool) -> 
     assert (first.number, first.previous, first.records) == (0, chain.NOTHING_BEFORE, 0)
     assert first.states is not None
     assert first.states["earlier"] == {"finding_event": 0, "sweep": 1, "token_change": 1, "token_use": 1}
+
+
+async def test_records_are_lines_in_the_very_form_that_earlier_links_were_made_of(database: Pool) -> None:
+    said = Violation("DT-EXP-01", Severity.LOW, 'it says "a\\b"\n\x1f and é\u2028', {"name": "x\ty"}, 'd"1')
+    async with database.acquire() as connection:
+        sweep = await begun(connection, "prod", NOW)
+        async with chain.linked(connection, sweep.environment, NOW):
+            ((number, label),) = await sweep.record(
+                (enrolment("s"), found(last_used_date=NOW - HOUR / 8, last_used_ip_address="::1")),
+                says={LABEL: [said]},
+            )
+        finding = await connection.fetchval("select id from finding")
+        opened = await connection.fetchval("select id from finding_event")
+        state = await connection.fetchval("select state from token_change")
+        async with connection.transaction():
+            lines = [line.decode() async for _link, line in chain.records(connection, "prod")]
+    now = '"2026-11-24T12:00:00+00:00"'
+    event = (
+        f'"id" : {opened}, "finding" : {finding}, "token" : {number}, "public_id" : "{label}", "subject" : null, '
+        f'"rule" : "DT-EXP-01", "discriminator" : "d\\"1", "sweep" : {sweep.id}, "at" : {now}, '
+        '"transition" : "opened", "severity" : "low", "resolution" : null, '
+        '"message" : "it says \\"a\\\\b\\"\\n\\u001f and é\u2028", '
+        '"evidence" : {"name": "x\\ty"}, "waiver" : null'
+    )
+    change = (
+        f'"token" : {number}, "public_id" : "{label}", "at" : {now}, "previous_at" : null, "sweep" : {sweep.id}, '
+        f'"outcome" : "found", "misses" : 0, "state" : {state}'
+    )
+    use = f'"token" : {number}, "observed_at" : {now}, "used_at" : "2026-11-24T11:52:30+00:00", "ip_address" : "::1"'
+    assert lines == [
+        f'{{"record" : "{kind}", {fields}}}'
+        for kind, fields in (("finding_event", event), ("token_change", change), ("token_use", use))
+    ]
+
+
+async def test_record_of_what_was_waived_between_sweeps_names_the_waiver_and_no_sweep(database: Pool) -> None:
+    async with database.acquire() as connection:
+        await lived_through(connection)
+        waiver = await connection.fetchval("select waiver from finding_event where transition = 'waived'")
+        async with connection.transaction():
+            lines = [line.decode() async for _link, line in chain.records(connection, "prod")]
+    (waived,) = [line for line in lines if '"transition" : "waived"' in line]
+    assert '"sweep" : null, "at" : ' in waived
+    assert waived.endswith(f', "waiver" : {waiver}}}')
 
 
 async def test_transaction_that_adds_nothing_makes_no_link(database: Pool) -> None:
