@@ -11,7 +11,7 @@ from auditor.model.finding import Finding, Resolution, Severity, Transition, Wai
 from auditor.model.waiver import Waiver
 from auditor.policy.lifecycle import LATE, Change, KnownFinding
 from auditor.store.connection import Connection, Row
-from auditor.store.rows import as_json, recordset
+from auditor.store.rows import as_json, recordset, row_type
 from auditor.store.tokens import locations_of
 
 Bearer = int | str
@@ -89,8 +89,9 @@ async def _open(
         with f as (
             insert into finding (environment_id, token_id, subject, rule_id, discriminator, severity, status, message,
                 evidence, opened_at, severity_since)
-            select $4, token_id, subject, rule_id, discriminator, severity, 'open', message, evidence, $2, $2
-            from {recordset("$3", "o", {"token_id": "bigint", "subject": "text", **_WRITTEN})}
+            select $4, token_id, subject, rule_id, coalesce(discriminator, ''), severity, 'open', message, evidence,
+                $2, $2
+            from {recordset("$3", "o", _OPENED)}
             returning id, severity, message, evidence
         )
         insert into finding_event (finding_id, sweep_id, at, transition, severity, message, evidence)
@@ -100,7 +101,7 @@ async def _open(
         now,
         as_json(
             [
-                {"token_id" if isinstance(bearer, int) else "subject": bearer, **_written(change)}
+                _Opened(*((bearer, None) if isinstance(bearer, int) else (None, bearer)), *_written(change))
                 for bearer, change in opened
             ]
         ),
@@ -115,6 +116,8 @@ _WRITTEN: Final = {
     "message": "text",
     "evidence": "jsonb",
 }
+_OPENED: Final = {"token_id": "bigint", "subject": "text", **_WRITTEN}
+_Opened: Final = row_type(_OPENED)
 _MOVED: Final = {
     "id": "bigint",
     "transition": "text",
@@ -123,6 +126,7 @@ _MOVED: Final = {
     "rises": "boolean",
     **_WRITTEN,
 }
+_Moved: Final = row_type(_MOVED)
 
 
 async def _move(connection: Connection, sweep: int | None, moved: Sequence[tuple[int, Change]], now: datetime) -> None:
@@ -157,14 +161,7 @@ async def _move(connection: Connection, sweep: int | None, moved: Sequence[tuple
         now,
         as_json(
             [
-                {
-                    "id": number,
-                    "transition": change.transition,
-                    "resolution": change.resolution,
-                    "waiver": change.waiver,
-                    "rises": change.rises,
-                    **_written(change),
-                }
+                _Moved(number, change.transition, change.resolution, change.waiver, change.rises, *_written(change))
                 for number, change in moved
             ]
         ),
@@ -194,16 +191,16 @@ async def past_deadline(
     return ids
 
 
-def _written(change: Change) -> dict[str, object]:
+def _written(change: Change) -> Sequence[object]:
     """Return the columns of ``_WRITTEN``."""
     violation = change.violation
-    return {
-        "rule_id": violation.rule_id,
-        "discriminator": violation.discriminator,
-        "severity": violation.severity,
-        "message": violation.message,
-        "evidence": violation.evidence,
-    }
+    return (
+        violation.rule_id,
+        violation.discriminator or None,
+        violation.severity,
+        violation.message,
+        violation.evidence,
+    )
 
 
 def key_of(environment: str, label: str, rule_id: str, discriminator: str) -> str:

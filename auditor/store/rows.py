@@ -13,6 +13,14 @@ def as_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def row_type(columns: Mapping[str, str]) -> type[msgspec.Struct]:
+    """Return what makes a row of ``recordset`` of the columns' values, in order.
+
+    Those that are None are not sent: PostgreSQL takes nearly 1 µs to read a value, be it null or empty.
+    """
+    return msgspec.defstruct("Row", [(name, object, None) for name in columns], omit_defaults=True, gc=False)
+
+
 def recordset(parameter: str, alias: str, columns: Mapping[str, str]) -> str:
     """Return the ``from`` item that reads a parameter of ``as_json`` rows; columns map names to types."""
     named = ", ".join(f"{name} {kind}" for name, kind in columns.items())

@@ -10,7 +10,7 @@ import msgspec
 from auditor.model.lookup import Lookup, Observation, Outcome, TokenMetadata
 from auditor.model.token import Location
 from auditor.store.connection import Connection, Row, fetch_planned_anew
-from auditor.store.rows import as_json, bytes_in_json, recordset
+from auditor.store.rows import as_json, bytes_in_json, recordset, row_type
 
 _UNIT: Final = "\x1f"
 _NO_TAGS: Final[frozenset[str]] = frozenset()
@@ -91,8 +91,7 @@ async def meet(connection: Connection, sweep: int, batch: Sequence[Enrolment]) -
         f"""
         with met as (
             insert into enrolment (sweep_id, fingerprint, places, tags)
-            select $1, fingerprint, places, tags
-            from {recordset("$2", "o", {"fingerprint": "bytea", "places": "text[]", "tags": "text[]"})}
+            select $1, fingerprint, places, coalesce(tags, '{{}}') from {recordset("$2", "o", _MET)}
             on conflict (sweep_id, fingerprint) do update set
                 places = (select array_agg(distinct p order by p) from unnest(enrolment.places || excluded.places) p),
                 tags = (select coalesce(array_agg(distinct t order by t), '{{}}')
@@ -103,18 +102,15 @@ async def meet(connection: Connection, sweep: int, batch: Sequence[Enrolment]) -
         """,
         sweep,
         as_json(
-            [
-                {
-                    "fingerprint": bytes_in_json(entry.fingerprint),
-                    "places": _places(entry),
-                    "tags": sorted(entry.tags),
-                }
-                for entry in batch
-            ]
+            [_Met(bytes_in_json(entry.fingerprint), _places(entry), sorted(entry.tags) or None) for entry in batch]
         ),
     )
     met_before = {row["fingerprint"] for row in rows}
     return [entry for entry in batch if entry.fingerprint not in met_before]
+
+
+_MET: Final = {"fingerprint": "bytea", "places": "text[]", "tags": "text[]"}
+_Met: Final = row_type(_MET)
 
 
 async def known_of(
@@ -252,6 +248,13 @@ _METADATA: Final = {
 """The columns of ``token`` that a found token's metadata fill, with their types."""
 _COLUMNS: Final = _EVIDENCE | _METADATA
 _NAMES: Final = ", ".join(_COLUMNS)
+_EMPTY: Final = {"tags": "'{}'", "lookup_reason": "''", "scopes": "'{}'", "additional_metadata": "'{}'"}
+"""What stands in a column of which nothing was sent, where that is not null."""
+
+
+def _sent(row: str, name: str) -> str:
+    """Return the SQL of a column as a row that was sent has it."""
+    return f"coalesce({row}.{name}, {_EMPTY[name]})" if name in _EMPTY else f"{row}.{name}"
 
 
 def _value_for_update(name: str) -> str:
@@ -260,27 +263,15 @@ def _value_for_update(name: str) -> str:
         return "coalesce(o.changed_at, t.changed_at)"
     if name in _EVIDENCE:
         return f"o.{name}"
-    return f"case o.outcome when 'missing' then t.{name} else o.{name} end"
+    return f"case o.outcome when 'missing' then t.{name} else {_sent('o', name)} end"
 
 
-def _carried(token: TokenMetadata | None) -> dict[str, object]:
-    """Return the columns of ``_METADATA``; absent ones are null."""
+def _carried(token: TokenMetadata | None) -> Sequence[object]:
+    """Return the columns of ``_METADATA``; None where there is nothing."""
     if token is None:
-        return {"scopes": (), "additional_metadata": {}}
-    return {
-        "returned_id": token.id,
-        "name": token.name,
-        "owner": token.owner,
-        "enabled": token.enabled,
-        "personal_access_token": token.personal_access_token,
-        "creation_date": token.creation_date,
-        "modified_date": token.modified_date,
-        "expiration_date": token.expiration_date,
-        "last_used_date": token.last_used_date,
-        "last_used_ip_address": token.last_used_ip_address,
-        "scopes": token.scopes,
-        "additional_metadata": token.additional_metadata,
-    }
+        return ()
+    *values, scopes, additional = msgspec.structs.astuple(token)
+    return (*values, scopes or None, additional or None)
 
 
 _STATE: Final = """
@@ -302,9 +293,10 @@ _NEW: Final = {
     "lookup_outcome": "text",
     "lookup_reason": "text",
 } | _METADATA
+_New: Final = row_type(_NEW)
 _INSERT: Final = f"""
 with offered as (
-    select u.*,
+    select {", ".join(f"{_sent('u', name)} as {name}" for name in _NEW)},
         case when u.lookup_outcome in ('found', 'missing') then u.lookup_outcome end as outcome,
         case when u.lookup_outcome in ('found', 'missing') then u.at end as changed_at,
         case when not u.enabled then u.at end as disabled_since
@@ -356,19 +348,18 @@ async def _insert_new(
     return made
 
 
-def _new(entry: Recorded, label: str) -> dict[str, object]:
-    """Return the columns of ``_NEW``."""
-    return {
-        "fingerprint": bytes_in_json(entry.enrolment.fingerprint),
-        "label": label,
-        "public_id": entry.enrolment.public_id,
-        "places": _places(entry.enrolment),
-        "tags": sorted(entry.enrolment.tags),
-        "at": entry.lookup.at,
-        "lookup_outcome": entry.lookup.outcome.value,
-        "lookup_reason": entry.lookup.reason,
-        **_carried(entry.observation.metadata if entry.observation else None),
-    }
+def _new(entry: Recorded, label: str) -> msgspec.Struct:
+    return _New(
+        bytes_in_json(entry.enrolment.fingerprint),
+        label,
+        entry.enrolment.public_id,
+        _places(entry.enrolment),
+        sorted(entry.enrolment.tags) or None,
+        entry.lookup.at,
+        entry.lookup.outcome.value,
+        entry.lookup.reason or None,
+        *_carried(entry.observation.metadata if entry.observation else None),
+    )
 
 
 _TOLD_APART_BY: Final = 4
@@ -413,25 +404,27 @@ _BEFORE: Final = "token_id, until, label, places, tags, removed_at"
 """The columns of ``token_before``."""
 
 
+_MOVED: Final = {"id": "bigint", "is_used": "boolean", "notable_use_at": "timestamptz"} | _COLUMNS
+_Moved: Final = row_type(_MOVED)
 _UPDATE: Final = f"""
 update token t set ({_NAMES}) = row ({", ".join(map(_value_for_update, _COLUMNS))}),
     uses = t.uses + o.is_used::integer, notable_use_at = coalesce(o.notable_use_at, t.notable_use_at)
-from {recordset("$1", "o", {"id": "bigint", "is_used": "boolean", "notable_use_at": "timestamptz"} | _COLUMNS)}
+from {recordset("$1", "o", _MOVED)}
 where t.id = o.id
 """
 
 
 async def _update_known(connection: Connection, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
     moved = [
-        {
-            "id": known.id,
-            "outcome": entry.observation.outcome.value,
-            "changed_at": entry.observation.at if entry.is_changed else None,
-            "disabled_since": entry.observation.disabled_since,
-            "is_used": entry.is_used,
-            "notable_use_at": entry.observation.at if entry.is_notable_use else None,
-            **_carried(entry.observation.metadata),
-        }
+        _Moved(
+            known.id,
+            entry.is_used,
+            entry.observation.at if entry.is_notable_use else None,
+            entry.observation.outcome.value,
+            entry.observation.at if entry.is_changed else None,
+            entry.observation.disabled_since,
+            *_carried(entry.observation.metadata),
+        )
         for known, entry in batch
         if entry.observation is not None and (entry.is_changed or entry.is_used)
     ]
@@ -496,12 +489,13 @@ async def _keep_lookups(connection: Connection, batch: Sequence[tuple[KnownToken
 
 
 _LOOKED_UP: Final = {"token_id": "bigint", "at": "timestamptz", "outcome": "text", "reason": "text"}
+_LookedUp: Final = row_type(_LOOKED_UP)
 
 
 async def _update_lookups(connection: Connection, sweep: int, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
     await connection.execute(
         f"""
-        update lookup l set sweep_id = $1, at = o.at, outcome = o.outcome, reason = o.reason,
+        update lookup l set sweep_id = $1, at = o.at, outcome = o.outcome, reason = coalesce(o.reason, ''),
             evident_at = case when o.outcome in ('found', 'missing') then o.at else l.evident_at end,
             first_evident_at = case when o.outcome in ('found', 'missing') then coalesce(l.first_evident_at, o.at)
                 else l.first_evident_at end,
@@ -514,12 +508,7 @@ async def _update_lookups(connection: Connection, sweep: int, batch: Sequence[tu
         sweep,
         as_json(
             [
-                {
-                    "token_id": known.id,
-                    "at": entry.lookup.at,
-                    "outcome": entry.lookup.outcome.value,
-                    "reason": entry.lookup.reason,
-                }
+                _LookedUp(known.id, entry.lookup.at, entry.lookup.outcome.value, entry.lookup.reason or None)
                 for known, entry in batch
             ]
         ),
