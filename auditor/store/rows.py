@@ -1,11 +1,9 @@
 """How a batch of rows goes to PostgreSQL: as one JSON document, read there by ``json_to_recordset``.
 
-Encoding an array for each column, the driver's own way, costs the sweeping process three times as much. Where there are
-few columns, of numbers and instants, an array's text costs both sides least.
+Encoding an array for each column, the driver's own way, costs the sweeping process three times as much.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 
 import msgspec
 
@@ -27,11 +25,6 @@ def recordset(parameter: str, alias: str, columns: Mapping[str, str]) -> str:
     """Return the ``from`` item that reads a parameter of ``as_json`` rows; columns map names to types."""
     named = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     return f"json_to_recordset({parameter}::json) as {alias} ({named})"
-
-
-def as_array(values: Sequence[int] | Sequence[datetime]) -> str:
-    """Return numbers or instants as the text of an array."""
-    return f"{{{as_json(values)[1:-1]}}}"
 
 
 def bytes_in_json(value: bytes) -> str:

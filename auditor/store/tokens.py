@@ -10,7 +10,7 @@ import msgspec
 from auditor.model.lookup import Lookup, Observation, Outcome, TokenMetadata
 from auditor.model.token import Location
 from auditor.store.connection import Connection, Row, fetch_planned_anew
-from auditor.store.rows import as_array, as_json, bytes_in_json, recordset, row_type
+from auditor.store.rows import as_json, bytes_in_json, recordset, row_type
 
 _UNIT: Final = "\x1f"
 _NO_TAGS: Final[frozenset[str]] = frozenset()
@@ -488,31 +488,31 @@ async def _keep_lookups(connection: Connection, batch: Sequence[tuple[KnownToken
         )
 
 
+_LOOKED_UP: Final = {"token_id": "bigint", "at": "timestamptz", "outcome": "text", "reason": "text"}
+_LookedUp: Final = row_type(_LOOKED_UP)
+
+
 async def _update_lookups(connection: Connection, sweep: int, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
-    """Write how lookups ended, together those that ended alike: nearly all do."""
-    alike: dict[tuple[str, str], list[tuple[int, datetime]]] = {}
-    for known, entry in batch:
-        lookup = entry.lookup
-        alike.setdefault((lookup.outcome.value, lookup.reason), []).append((known.id, lookup.at))
-    for (outcome, reason), ended in alike.items():
-        await connection.execute(
-            """
-            update lookup l set sweep_id = $1, at = o.at, outcome = $2, reason = $3,
-                evident_at = case when $2 in ('found', 'missing') then o.at else l.evident_at end,
-                first_evident_at = case when $2 in ('found', 'missing') then coalesce(l.first_evident_at, o.at)
-                    else l.first_evident_at end,
-                evidence = l.evidence + ($2 in ('found', 'missing'))::integer,
-                misses = case $2 when 'missing' then l.misses + 1 when 'found' then 0 else l.misses end,
-                failures = case when $2 in ('found', 'missing') then 0 else l.failures + 1 end
-            from unnest($4::text::bigint[], $5::text::timestamptz[]) as o (token_id, at)
-            where l.token_id = o.token_id
-            """,
-            sweep,
-            outcome,
-            reason,
-            as_array([number for number, _at in ended]),
-            as_array([at for _number, at in ended]),
-        )
+    await connection.execute(
+        f"""
+        update lookup l set sweep_id = $1, at = o.at, outcome = o.outcome, reason = coalesce(o.reason, ''),
+            evident_at = case when o.outcome in ('found', 'missing') then o.at else l.evident_at end,
+            first_evident_at = case when o.outcome in ('found', 'missing') then coalesce(l.first_evident_at, o.at)
+                else l.first_evident_at end,
+            evidence = l.evidence + (o.outcome in ('found', 'missing'))::integer,
+            misses = case o.outcome when 'missing' then l.misses + 1 when 'found' then 0 else l.misses end,
+            failures = case when o.outcome in ('found', 'missing') then 0 else l.failures + 1 end
+        from {recordset("$2", "o", _LOOKED_UP)}
+        where l.token_id = o.token_id
+        """,
+        sweep,
+        as_json(
+            [
+                _LookedUp(known.id, entry.lookup.at, entry.lookup.outcome.value, entry.lookup.reason or None)
+                for known, entry in batch
+            ]
+        ),
+    )
 
 
 _KNOWN: Final = f"""
