@@ -130,6 +130,8 @@ async def test_answer_in_pieces_is_read_as_one(size: int) -> None:
 
 @pytest.mark.parametrize("first", [FOUND, http(500)])
 async def test_answer_that_nobody_asked_for_ends_its_connection(first: bytes) -> None:
+    is_sent = asyncio.Event()
+
     async def serve(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.readuntil(b"}"):
             is_first = server.connections == 1
@@ -138,10 +140,13 @@ async def test_answer_that_nobody_asked_for_ends_its_connection(first: bytes) ->
             if is_first:
                 await asyncio.sleep(0.01)
                 writer.write(http(200, b'{"id":"somebody else"}'))
+                is_sent.set()
 
     async with listening(serve) as server, client_of(server.url, attempts=1) as client:
         await client.lookup(TOKEN)
-        await asyncio.sleep(0.05)
+        await is_sent.wait()
+        for _turn in range(3):  # until it has arrived
+            await asyncio.sleep(0.01)
         await client.lookup(TOKEN)
         lookup = await client.lookup(TOKEN)
     assert lookup.metadata is not None
@@ -155,8 +160,8 @@ async def test_connection_that_the_environment_closed_is_not_used_again() -> Non
     async def serve(_server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"}")
         writer.write(FOUND)
-        writer.close()
-        assert await reader.read() == b""  # the client has closed it, too
+        writer.write_eof()
+        assert await reader.read() == b""  # the client has closed it
         is_closed.set()
 
     async with listening(serve) as server, client_of(server.url, attempts=1) as client:
