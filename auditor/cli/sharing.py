@@ -1,19 +1,18 @@
-"""Shares the sweeps of one command out among processes, each ``python -m auditor.cli.sweep_worker``.
+"""Shares the sweeps of one command out among copies of its process, each of which does ``auditor.cli.sweep_worker``.
 
 An environment is swept by one of them, whole.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Final
 
 import msgspec
 import structlog
 
-from auditor.cli.session import Session
+from auditor.cli.forking import Copy
 from auditor.cli.showing import console, text
-from auditor.daemon import child
 from auditor.daemon.child import Child
 from auditor.model.errors import AuditorError, ConfigError, Problem, ungrouped
 from auditor.model.sweep import SweepSummary
@@ -21,15 +20,8 @@ from auditor.sweep.subject import Progress
 
 GO: Final = b"go\n"
 STOP: Final = b"stop\n"
-_MODULE: Final = "auditor.cli.sweep_worker"
 
 log = structlog.get_logger(__name__)
-
-
-class Order(child.Order, frozen=True, kw_only=True):
-    """What a worker is to do, once it is told ``GO``."""
-
-    environments: Sequence[str]
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -79,19 +71,8 @@ def shares(weights: Mapping[str, int], workers: int) -> list[list[str]]:
     return dealt
 
 
-@asynccontextmanager
-async def processes(number: int, session: Session) -> AsyncIterator[Sequence[Child]]:
-    """Start so many processes, to be given their share; at the end of the block those still there are killed.
-
-    It takes each a while until it can take an order, in which the command can open the database.
-    """
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(child.started(_MODULE, session.environ)) for _process in range(number)]
-
-
 async def sweep_shared(
-    children: Sequence[Child],
-    order: child.Order,
+    copies: Sequence[Copy],
     dealt: Sequence[Sequence[str]],
     *,
     progress: Mapping[str, Progress],
@@ -99,17 +80,21 @@ async def sweep_shared(
 ) -> list[SweepSummary]:
     """Sweep each share in one of as many processes, and return how the sweeps ended.
 
-    Nothing is swept unless every worker has opened its parts. ``order`` is what all of them are told. Asked to stop,
+    Nothing is swept unless every worker has opened its parts. Asked to stop,
     workers record what is under way; cancelled, they are killed, and so is the batch under way. One that dies is told
     of, and what it had not swept is not in the result; others go on. Raises what a worker failed with.
     """
     summaries: list[SweepSummary] = []
-    workers = [_Worker(process, share, progress, summaries) for process, share in zip(children, dealt, strict=True)]
-    with ungrouped():
+    async with AsyncExitStack() as stack:
+        workers: list[_Worker] = []
+        for copy, share in zip(copies, dealt, strict=True):
+            process = await stack.enter_async_context(copy.held())
+            process.take(share)
+            workers.append(_Worker(process, share, progress, summaries))
+        stack.enter_context(ungrouped())
         async with asyncio.TaskGroup() as tasks:
-            for process, share in zip(children, dealt, strict=True):
-                process.take(Order(**msgspec.structs.asdict(order), environments=share))
-                tasks.create_task(process.pass_log_on())
+            for worker in workers:
+                tasks.create_task(worker.process.pass_log_on())
             await asyncio.gather(*(tasks.create_task(worker.opened()) for worker in workers))
             asked = tasks.create_task(_stop_all(workers, stopping))
             for worker in workers:

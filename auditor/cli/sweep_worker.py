@@ -1,4 +1,4 @@
-"""The process that sweeps a share of a command's environments; started by ``auditor.cli.sharing``, not by people.
+"""What a process does that sweeps a share of a command's environments, as ``auditor.cli.sharing`` tells it to.
 
 It ends in order, recording what is under way, when it is told to stop, when a signal says so, and when the process that
 started it is gone.
@@ -7,18 +7,18 @@ started it is gone.
 import asyncio
 import os
 import signal
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from auditor.cli import exits
+from auditor.cli.each import sweep_each
 from auditor.cli.session import Session, run_loop
-from auditor.cli.sharing import GO, Advanced, Failed, Order, PassedOver, Ready, Swept
-from auditor.cli.sweeping import sweep_each
-from auditor.daemon.child import Outbox, standard_input, taken
+from auditor.cli.sharing import GO, Advanced, Failed, PassedOver, Ready, Swept
+from auditor.config.load import Config
+from auditor.daemon.child import Order, Outbox, standard_input, taken
 from auditor.model.errors import AuditorError, ConfigError, ungrouped
 from auditor.sweep.subject import Progress
 
@@ -27,40 +27,39 @@ _REPORT_SECONDS: Final = 0.2
 log = structlog.get_logger(__name__)
 
 
-async def _work(order: Order, outbox: Outbox) -> None:
-    session = Session(Path(order.config), order.log_level, order.log_format, order.environ(os.environ))
+async def _work(session: Session, config: Config, environments: Sequence[str], outbox: Outbox) -> None:
     go, stopping = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    progress = {name: Progress(name) for name in order.environments}
+    progress = {name: Progress(name) for name in environments}
     async with standard_input() as orders, asyncio.TaskGroup() as beside:
         told = beside.create_task(_listen(orders, go, stopping))
         reported = beside.create_task(_report(progress, outbox))
-        await _sweep(session, order, outbox, progress, go, stopping)
+        await _sweep(session, config, outbox, progress, go, stopping)
         told.cancel()
         reported.cancel()
 
 
 async def _sweep(
     session: Session,
-    order: Order,
+    config: Config,
     outbox: Outbox,
     progress: Mapping[str, Progress],
     go: asyncio.Event,
     stopping: asyncio.Event,
 ) -> None:
-    config = session.load()
+    environments = list(progress)
     async with (
         session.database(config) as pool,
-        session.assembled(config, pool, environments=order.environments, with_hooks=False) as assembly,
+        session.assembled(config, pool, environments=environments, with_hooks=False) as assembly,
     ):
         outbox.say(Ready())
         await go.wait()
         await sweep_each(
             pool,
             assembly,
-            order.environments,
+            environments,
             progress=progress,
             stopping=stopping,
             swept=lambda summary: outbox.say(Swept(summary)),
@@ -88,12 +87,14 @@ async def _report(progress: Mapping[str, Progress], outbox: Outbox) -> None:
                 outbox.say(present)
 
 
-def main() -> int:
-    """Do what standard input orders, and return the exit code."""
-    order, outbox = taken(Order)
+def work(order: Order, config: Config) -> int:
+    """Sweep the environments that standard input names, and return the exit code."""
+    session = Session(Path(order.config), order.log_level, order.log_format, order.environ(os.environ))
+    session.configure_log(config.document.log.level, config.document.log.format)
+    environments, outbox = taken(list[str])
     try:
         with ungrouped():
-            run_loop(_work(order, outbox))
+            run_loop(_work(session, config, environments, outbox))
     except ConfigError as error:
         outbox.say(Failed(str(error), [(problem.place, problem.message) for problem in error.problems]))
         return exits.USAGE
@@ -101,10 +102,6 @@ def main() -> int:
         outbox.say(Failed(str(error)))
         return exits.FAILED
     except Exception:
-        log.exception("sweep_worker_failed", environments=list(order.environments))
+        log.exception("sweep_worker_failed", environments=environments)
         return exits.FAILED
     return exits.OK
-
-
-if __name__ == "__main__":
-    sys.exit(main())

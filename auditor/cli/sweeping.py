@@ -2,29 +2,30 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from auditor.alerts.deliveries import drain
 from auditor.alerts.refreshing import Refresher
 from auditor.cli import exits
+from auditor.cli.each import sweep_each
+from auditor.cli.forking import Copy, copies
 from auditor.cli.progress import watched
 from auditor.cli.session import Session, now, require_known, run_loop
-from auditor.cli.sharing import processes, shares, sweep_shared
+from auditor.cli.sharing import shares, sweep_shared
 from auditor.cli.showing import console, print_json, print_table, text
+from auditor.cli.sweep_worker import work
 from auditor.config.assembly import Assembly
 from auditor.config.load import Config
-from auditor.daemon.child import Child, order_of
-from auditor.model.errors import ConfigError, Problem, SweepUnderWay
+from auditor.daemon.child import order_of
+from auditor.model.errors import ConfigError, Problem
 from auditor.model.finding import Severity
 from auditor.model.sweep import SweepStatus, SweepSummary
 from auditor.store import findings
 from auditor.store.connection import Pool
 from auditor.store.database import translated
 from auditor.store.sweeps import last_enrolled
-from auditor.sweep.side_by_side import SideBySide
 from auditor.sweep.subject import Progress
-from auditor.sweep.sweeper import sweep as sweep_environment
 
 
 def sweep(
@@ -43,32 +44,33 @@ def sweep(
     ``workers`` processes share the environments; each environment is swept by one of them.
     """
     least = Severity(fail_on) if fail_on else None
-    return run_loop(_sweep(session, environments, all_environments, least, deliver_seconds, as_json, workers))
+    config = session.load()
+    names = _wanted(config, environments, all_environments)
+    number = min(workers, len(names))
+    log_format = session.log_format or config.document.log.format
+    order = order_of(config.path, session.log_level, log_format, session.environ)
+    with copies(number if number > 1 else 0, lambda: work(order, config)) as made:
+        return run_loop(_sweep(session, config, names, made, least, deliver_seconds, as_json))
 
 
 async def _sweep(
     session: Session,
-    environments: Sequence[str],
-    all_environments: bool,
+    config: Config,
+    names: Sequence[str],
+    made: Sequence[Copy],
     fail_on: Severity | None,
     deliver_seconds: float,
     as_json: bool,
-    workers: int,
 ) -> int:
-    config = session.load()
-    names = _wanted(config, environments, all_environments)
-    number = min(workers, len(names))
-    is_shared = number > 1
     stop = _Stop()
     async with (
-        processes(number if is_shared else 0, session) as children,
         session.database(config) as pool,
-        session.assembled(config, pool, environments=() if is_shared else names) as assembly,
+        session.assembled(config, pool, environments=() if made else names) as assembly,
     ):
         progress = {name: Progress(name) for name in names}
         with watched(progress.values()), stop.listening():
-            if is_shared:
-                summaries = await _sweep_shared(session, children, pool, assembly.config, names, progress, stop)
+            if made:
+                summaries = await _sweep_shared(pool, made, names, progress, stop)
             else:
                 summaries = await _sweep_here(pool, assembly, names, progress, stop)
         summaries.sort(key=lambda summary: names.index(summary.environment))
@@ -162,58 +164,14 @@ async def _sweep_here(
 
 
 async def _sweep_shared(
-    session: Session,
-    children: Sequence[Child],
-    pool: Pool,
-    config: Config,
-    names: Sequence[str],
-    progress: Mapping[str, Progress],
-    stop: _Stop,
+    pool: Pool, made: Sequence[Copy], names: Sequence[str], progress: Mapping[str, Progress], stop: _Stop
 ) -> list[SweepSummary]:
-    """Sweep in other processes, which get about as many tokens each, as far as earlier sweeps tell."""
+    """Sweep in copies of this process, which get about as many tokens each, as far as earlier sweeps tell."""
     with translated():
         async with pool.acquire() as connection:
             enrolled = await last_enrolled(connection)
     weights = {name: enrolled.get(name, 0) for name in names}
-    log_format = session.log_format or config.document.log.format
-    order = order_of(config.path, session.log_level, log_format, session.environ)
-    return await sweep_shared(children, order, shares(weights, len(children)), progress=progress, stopping=stop.asked)
-
-
-async def sweep_each(
-    pool: Pool,
-    assembly: Assembly,
-    names: Sequence[str],
-    *,
-    progress: Mapping[str, Progress],
-    stopping: asyncio.Event,
-    swept: Callable[[SweepSummary], None],
-    passed_over: Callable[[str, str], None],
-) -> None:
-    """Sweep environments side by side; ``swept`` is told how each ended.
-
-    One that another process is sweeping is passed over, and ``passed_over`` is told its name and that reason.
-    """
-    document = assembly.config.document
-    side_by_side = SideBySide(pool, connections=document.database.connections, at_once=document.sweeps.at_once)
-
-    async def one(name: str) -> None:
-        async with side_by_side.turns:
-            if stopping.is_set():
-                return
-            subject = await asyncio.to_thread(assembly.subject, name)
-            try:
-                swept(
-                    await sweep_environment(
-                        pool, subject, side_by_side=side_by_side, progress=progress[name], stopping=stopping
-                    )
-                )
-            except SweepUnderWay as error:
-                passed_over(name, str(error))
-
-    async with asyncio.TaskGroup() as sweeps:
-        for name in names:
-            sweeps.create_task(one(name))
+    return await sweep_shared(made, shares(weights, len(made)), progress=progress, stopping=stop.asked)
 
 
 def _is_met(fail_on: Severity, counts: Mapping[str, Mapping[Severity, int]], names: Sequence[str]) -> bool:

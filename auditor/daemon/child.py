@@ -11,16 +11,16 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final, Protocol, TypeVar
 
 import msgspec
 
 from auditor import processes
 from auditor.log import LogFormat, LogLevel, is_journal
 
-_LONGEST_MESSAGE: Final = 16_000_000
+LONGEST_MESSAGE: Final = 16_000_000
 
-_Order = TypeVar("_Order", bound="Order")
+T = TypeVar("T")
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class Outbox:
             self._out.write(msgspec.json.encode(message) + b"\n")
 
 
-def taken(order: type[_Order]) -> tuple[_Order, Outbox]:
+def taken(order: type[T]) -> tuple[T, Outbox]:
     """Read the order of this process from standard input, and take standard output for messages alone.
 
     Ends the process where whoever started it is gone, or has no order for it.
@@ -79,14 +79,33 @@ async def standard_input() -> AsyncIterator[asyncio.StreamReader]:
         transport.close()
 
 
+class _Input(Protocol):
+    def write(self, data: bytes, /) -> None: ...
+
+
+class _Process(Protocol):
+    """What ``Child`` needs of one; ``asyncio.subprocess.Process`` is one whose standard streams are pipes."""
+
+    @property
+    def stdin(self) -> _Input | None: ...
+    @property
+    def stdout(self) -> asyncio.StreamReader | None: ...
+    @property
+    def stderr(self) -> asyncio.StreamReader | None: ...
+    @property
+    def pid(self) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    async def wait(self) -> int: ...
+
+
 class Child:
     """Such a process, as the one that started it sees it."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: _Process) -> None:
         self._process = process
         self.pid = process.pid
 
-    def take(self, order: Order) -> None:
+    def take(self, order: object) -> None:
         """Give the process its order, which it waits for; call it once."""
         self.tell(msgspec.json.encode(order) + b"\n")
 
@@ -126,7 +145,7 @@ async def started(module: str, environ: Mapping[str, str]) -> AsyncIterator[Chil
     # In a session of its own, else the terminal's Ctrl-C would reach it, too; it is told what that means. What the
     # configuration's { env = … } refer to is its to resolve, so it gets all of the environment.
     async with processes.started(
-        processes.python_of(module), environ=environ, stdin=True, limit=_LONGEST_MESSAGE
+        processes.python_of(module), environ=environ, stdin=True, limit=LONGEST_MESSAGE
     ) as process:
         yield Child(process)
 
