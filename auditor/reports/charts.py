@@ -8,8 +8,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
 from markupsafe import Markup
 
 Spec = Mapping[str, Any]
@@ -69,9 +71,7 @@ _ROLE: Final = re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
 
 def drawn(spec: Spec, label: str) -> Markup:
     """Return a chart as an SVG element without script and style, named ``label`` for those who do not see it."""
-    import vl_convert  # its library is large, and only pages with charts need it
-
-    text: str = vl_convert.vegalite_to_svg({"width": WIDTH, **spec, "config": _CONFIG}, allowed_base_urls=[])
+    text = _rendered(msgspec.json.encode({"width": WIDTH, **spec, "config": _CONFIG}).decode())
     root = _ROOT.search(text)
     if root is None:
         raise ValueError("the chart is no SVG with a size")
@@ -80,6 +80,15 @@ def drawn(spec: Spec, label: str) -> Markup:
     return Markup('<svg class="chart" role="img" aria-label="{}" viewBox="{}" width="{}" height="{}">').format(
         label, box, width, height
     ) + Markup(_TAG.sub(_without_roles, text[root.end() :]))  # noqa: S704
+
+
+@lru_cache(maxsize=32)
+def _rendered(spec: str) -> str:
+    """Render a specification. A report that is a page and a PDF has the same charts twice, a fifth of a second each."""
+    import vl_convert  # its library is large, and only pages with charts need it
+
+    text: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    return text
 
 
 def _without_roles(tag: re.Match[str]) -> str:
