@@ -18,7 +18,7 @@ from auditor.store import embedded
 from auditor.store.connection import Pool
 from auditor.store.database import connected
 from auditor.store.migrate import migrate
-from tests.databases import execute, fresh_database, remember_types, url_of
+from tests.databases import execute, fresh_database, note_types, remember_types, url_of
 
 settings.register_profile("at any speed", deadline=None)  # no test may fail for the load of the machine
 settings.load_profile("at any speed")
@@ -101,6 +101,7 @@ async def _make_template(address: embedded.Address) -> None:
         pool.acquire() as connection,
     ):
         await migrate(connection)
+        note_types(await connection.fetchval("select array_agg(oid) from pg_type where oid >= 16384"))
     async with connected(url_of(address, "migrated"), application="tests", connections=1):
         pass  # leaves a file of what every connection reads first, which each copy of the database then has, too
 
