@@ -197,8 +197,8 @@ class Site:
     def started(self, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
         return started("--config", str(self.config), *arguments, environ=self.environ, **options)
 
-    def forked(self, *arguments: str) -> Command:
-        return forking.command("--config", str(self.config), *arguments, environ=self.environ)
+    def forked(self, *arguments: str, stdout: int | None = None) -> Command:
+        return forking.command("--config", str(self.config), *arguments, environ=self.environ, stdout=stdout)
 
 
 @contextmanager

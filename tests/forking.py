@@ -116,10 +116,14 @@ async def forked(*arguments: str, environ: Mapping[str, str]) -> Forked:
     return Forked(process, stderr)
 
 
-def command(*arguments: str, environ: Mapping[str, str], directory: Path | None = None) -> Command:
-    """Start a command, in a directory of its own if there is one."""
+def command(
+    *arguments: str, environ: Mapping[str, str], directory: Path | None = None, stdout: int | None = None
+) -> Command:
+    """Start a command, in a directory of its own if there is one; its output is piped unless a descriptor is given."""
     (shown, out), (heard, said) = _CONTEXT.Pipe(duplex=False), _CONTEXT.Pipe(duplex=False)
     with shown, heard:
+        if stdout is not None:
+            os.dup2(stdout, out.fileno())
         return Command(_started(arguments, environ, out, said, directory), shown, heard)
 
 

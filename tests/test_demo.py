@@ -13,7 +13,7 @@ import pytest
 
 from auditor.cli.demonstrating import SHOWN
 from auditor.demo.play import staged
-from tests.command_line import Ended, ended, ordinary_environ, run, started
+from tests.command_line import Ended, ended, ordinary_environ, run
 from tests.forking import command
 
 
@@ -38,7 +38,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     keeping = command(
         "demo", "--directory", str(base / "kept"), "--output", str(base / "kept.html"), environ=environ, directory=base
     )
-    passing = started("demo", environ=environ, cwd=base)
+    passing = command("demo", environ=environ, directory=base)
     return Played(base / "kept", ended(keeping), base / "demo-report.html", ended(passing), temporary, environ)
 
 

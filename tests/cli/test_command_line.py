@@ -1,5 +1,6 @@
 """What every command has in common: help, exit codes, and how it ends when something unexpected happens."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from typer.main import get_command
 from auditor import __version__
 from auditor.cli.main import app
 from auditor.simulator import secrets
-from tests.command_line import Site, ended, ordinary_environ, run, started
+from tests.command_line import Site, ended, ordinary_environ, run
+from tests.forking import command
 
 NOTHING = ordinary_environ(HOME="/nonexistent")
 
@@ -82,17 +84,16 @@ def test_wrong_usage_exits_with_2_and_says_why(arguments: tuple[str, ...]) -> No
     assert done.out == ""
 
 
-def test_output_that_is_lost_leaves_no_traceback(tmp_path: Path) -> None:
-    def with_reader_gone(*arguments: str) -> "subprocess.Popen[bytes]":
-        process = started(*arguments, environ=NOTHING)
-        assert process.stdout is not None
-        process.stdout.close()  # before it has written anything: starting takes it longer
-        process.stdout = None
-        return process
-
-    silent = [with_reader_gone("rules"), with_reader_gone("rules", "--json")]
-    with Path("/dev/full").open("wb") as full:
-        told = started("rules", environ=NOTHING, stdout=full)
+def test_output_that_is_lost_leaves_no_traceback() -> None:
+    reader, pipe = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        silent = [command(*arguments, environ=NOTHING, stdout=pipe) for arguments in (["rules"], ["rules", "--json"])]
+        told = command("rules", environ=NOTHING, stdout=full)
+    finally:
+        os.close(pipe)
+        os.close(full)
     for done in map(ended, silent):
         assert (done.exit_code, done.err) == (3, "")
     done = ended(told)

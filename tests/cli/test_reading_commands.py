@@ -212,7 +212,7 @@ def test_aws_findings_need_an_account_and_a_region(swept: Site) -> None:
 def test_binary_report_is_not_written_to_a_terminal(swept: Site) -> None:
     ours, its = os.openpty()
     try:
-        done = ended(swept.started("report", "-f", "xlsx", stdout=its))
+        done = ended(swept.forked("report", "-f", "xlsx", stdout=its))
         assert done.exit_code == 2
         assert done.complaints == ["--output: xlsx is not text, which a terminal cannot show; name a file"]
     finally:
