@@ -209,13 +209,16 @@ async def stored_copies(
     """
     query = f"""
         with mine as (
-            select t.id, t.label, t.fingerprint, t.public_id, t.places from token t
-            where t.environment_id = $1 and t.removed_at is null
+            select t.id, t.label, t.public_id, t.places, (
+                select array_agg(o.environment_id) from token o
+                where o.fingerprint = t.fingerprint and o.environment_id <> $1 and o.removed_at is null
+            ) as others
+            from token t where t.environment_id = $1 and t.removed_at is null
         ), elsewhere as (
             select m.id, array_agg(e.name order by e.name) as environments
-            from mine m
-            join token o on o.fingerprint = m.fingerprint and o.environment_id <> $1 and o.removed_at is null
+            from mine m cross join unnest(m.others) as o (environment_id)
             join environment e on e.id = o.environment_id and e.name = any ($2::text[])
+            where m.others is not null
             group by m.id
         ), repeated as (
             select public_id from mine where public_id is not null group by public_id having count(*) > 1

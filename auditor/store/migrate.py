@@ -1,7 +1,8 @@
 """Brings the database's schema up to what this auditor speaks; forward only, one migration a transaction.
 
 Older replicas may be at work meanwhile, so a migration never waits long for a lock: what comes after a waiting one
-waits behind it. It gives way and tries again. How migrations are written for that stands in docs/development.md.
+waits behind it. It gives way and tries again. How migrations are written for that stands in
+docs/decisions/0003-migrations.md.
 """
 
 import asyncio
