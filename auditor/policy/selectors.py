@@ -1,6 +1,7 @@
 """Which tokens a piece of policy speaks of."""
 
 import re
+import warnings
 from collections.abc import Callable
 from fnmatch import translate
 from functools import lru_cache
@@ -26,9 +27,12 @@ def _valid_regex(pattern: str) -> str:
     if not pattern:
         raise ValueError("empty, so it would match everything; leave it out or write a pattern")
     try:
-        re.compile(pattern)
+        with warnings.catch_warnings(action="error", category=FutureWarning):
+            re.compile(pattern)
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from error
+    except FutureWarning as warning:  # [[:alpha:]] and the like, which Python takes for something else
+        raise ValueError(f"not clear: {str(warning).lower()}; write \\ before the character there") from warning
     return pattern
 
 

@@ -163,6 +163,12 @@ def test_digest_knows_content_from_layout() -> None:
         ("DT-NET-05", {"human_cidrs": ["10.0.0.0/8", "x"]}, ("human_cidrs", 1), "not a network in CIDR notation"),
         ("DT-NET-01", {"treat_private": "yes"}, ("treat_private",), "(got 'yes')"),
         ("DT-ENV-02", {"regex": {"production": "("}}, ("regex", "production"), "not a regular expression"),
+        (
+            "DT-ENV-02",
+            {"regex": {"production": "x[[:alpha:]]"}},
+            ("regex", "production"),
+            "not clear: possible nested set",
+        ),
         ("DT-PAT-02", {"env_selector": {"nam": "x"}}, ("env_selector", "nam"), 'did you mean "name"?'),
     ],
 )
