@@ -504,7 +504,10 @@ async def test_requests_under_way_come_to_what_the_environment_can_take() -> Non
         lookups = await asyncio.gather(*(stage.lookup() for _number in range(100)))
         assert stage.environment.answers[429] > 0
         assert stage.environment.answers[429] < 10
-        assert stage.client.limit.value <= 4  # 1 where the machine is so busy that a 429 comes late
+        async with asyncio.timeout(20):
+            while stage.client.limit.value < 2:  # for as long as it makes up for its 429s
+                lookups += await asyncio.gather(stage.lookup(), stage.lookup())
+        assert 2 <= stage.client.limit.value <= 4
     assert {lookup.outcome for lookup in lookups} == {Outcome.FOUND}
     assert max(lookup.attempts for lookup in lookups) > 1
 
