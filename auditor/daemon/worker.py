@@ -301,6 +301,11 @@ class Worker:
             except StoreUnavailable as error:
                 log.error("sweep_cut_short", environment=name, reason=str(error))
                 raise RetryRequested(wait_after(job.attempts), str(error)) from error
+            except asyncio.CancelledError:
+                log.error(
+                    "sweep_cut_short", environment=name, reason="the work beside it failed; see what is said next"
+                )
+                raise
             finally:
                 self.sweeping.discard(name)
         if summary.status is SweepStatus.RUNNING:

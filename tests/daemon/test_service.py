@@ -236,13 +236,16 @@ class Gate:
             self._port = free.getsockname()[1]
         self.url = Secret(f"postgresql://{match[3]}@127.0.0.1:{self._port}/{match[1]}?sslmode=disable")
         self._writers: set[asyncio.StreamWriter] = set()
+        self._is_open = False
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._is_open = True
         try:
             yield
         finally:
+            self._is_open = False
             server.close()
             for writer in self._writers:
                 writer.transport.abort()
@@ -252,6 +255,10 @@ class Gate:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_unix_connection(self._socket)
         ends = {writer, far_writer}
+        if not self._is_open:
+            for end in ends:
+                end.transport.abort()
+            return
         self._writers |= ends
         try:
             async with asyncio.TaskGroup() as ways:
