@@ -18,7 +18,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -33,7 +34,13 @@ DATABASE_NAME: Final = "postgres"
 _SOCKET_NAME: Final = ".s.PGSQL.5432"
 _SOCKET_PATH_MAX: Final = 107  # sun_path, less its closing zero (unix(7))
 _START_SECONDS: Final = 60
+_LOOK_SECONDS: Final = 0.005
 _LOG_KEPT: Final = 5_000_000
+_PROCESS_FILE: Final = "postmaster.pid"
+_IDENTITY: Final = 3
+"""Its first lines: the process, the directory, the start."""
+_SOCKETS_LINE: Final = 4
+_STATUS_LINE: Final = 7
 _OF_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _RUN_AS: Final = "daemon"
 _SETTINGS: Final = """\
@@ -71,7 +78,7 @@ class Address:
 def running(directory: Path) -> Iterator[Address]:
     """Keep the server of ``directory`` running for the length of the block.
 
-    Blocks for about 0.6 s when the server must be made, 0.2 s when it must be started; call it in a thread. Raises
+    Blocks for about 0.6 s when the server must be made, 0.1 s when it must be started; call it in a thread. Raises
     ``StoreUnavailable`` where it cannot be made or started, with the last words of its log.
     """
     address, users = _enter(directory)
@@ -106,7 +113,8 @@ def _leave(directory: Path, users: int) -> None:
             return
         else:
             sockets = _sockets_of(directory / "data")
-            _pg_ctl(directory, "stop", "-m", "fast", "-w", "-t", str(_START_SECONDS))
+            options = ("-m", "fast", "-w", "-t", str(_START_SECONDS))
+            _pg_ctl(directory, "stop", *options, until=lambda: not _told_by(directory / "data"))
             if sockets is not None and sockets != directory:
                 with suppress(OSError):
                     sockets.rmdir()
@@ -137,17 +145,34 @@ def _ensure_running(directory: Path) -> Address:
     log = directory / "log"
     if log.exists() and log.stat().st_size > _LOG_KEPT:
         log.unlink()
-    done = _pg_ctl(directory, "start", "-w", "-t", str(_START_SECONDS), "-l", str(log))
+    one_before = _told_by(data)[:_IDENTITY]
+    done = _pg_ctl(
+        directory,
+        "start",
+        *("-w", "-t", str(_START_SECONDS), "-l", str(log)),
+        until=lambda: _is_ready(_told_by(data), one_before),
+    )
     if done.returncode != 0:
         raise StoreUnavailable(f"{directory}: the embedded PostgreSQL did not start: {_last_words(log, done)}")
     return address
 
 
+def _told_by(data: Path) -> Sequence[str]:
+    """Return what a running server says of itself (PostgreSQL, "Database File Layout"); one that died may have, too."""
+    with suppress(FileNotFoundError):
+        return (data / _PROCESS_FILE).read_text().splitlines()
+    return ()
+
+
 def _sockets_of(data: Path) -> Path | None:
-    """Return the directory of a running server's socket: line 5 of its file (PostgreSQL, "Database File Layout")."""
-    with suppress(FileNotFoundError, IndexError):
-        return Path((data / "postmaster.pid").read_text().splitlines()[4])
-    return None
+    """Return the directory of a running server's socket."""
+    told = _told_by(data)
+    return Path(told[_SOCKETS_LINE]) if len(told) > _SOCKETS_LINE else None
+
+
+def _is_ready(told: Sequence[str], one_before: Sequence[str]) -> bool:
+    """Whether a server takes connections, and is not the one that left its file behind."""
+    return len(told) > _STATUS_LINE and told[_STATUS_LINE].strip() == "ready" and told[:_IDENTITY] != one_before
 
 
 def _initialise(directory: Path, data: Path) -> None:
@@ -194,28 +219,44 @@ def _fits(directory: Path) -> bool:
     return len(os.fsencode(directory / _SOCKET_NAME)) <= _SOCKET_PATH_MAX
 
 
-def _pg_ctl(directory: Path, action: str, *options: str) -> "subprocess.CompletedProcess[str]":
-    return _postgres("pg_ctl", action, "-D", str(directory / "data"), *options)
+def _pg_ctl(
+    directory: Path, action: str, *options: str, until: Callable[[], bool] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    return _postgres("pg_ctl", action, "-D", str(directory / "data"), *options, until=until)
 
 
-def _postgres(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run one of PostgreSQL's programs, in a session of its own so that Ctrl-C does not reach the server."""
-    binary = _installation() / "bin" / program
+def _postgres(
+    program: str, *arguments: str, until: Callable[[], bool] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run one of PostgreSQL's programs, in a session of its own so that Ctrl-C does not reach the server.
+
+    Returns as if it had ended well as soon as what it waits for is there, where ``until`` can tell: ``pg_ctl`` looks
+    every tenth of a second only.
+    """
+    command = [*_as_ordinary_user(), str(_installation() / "bin" / program), *arguments]
     # A file, not a pipe: the server inherits the streams and would keep a pipe open for as long as it runs.
     with tempfile.TemporaryFile("w+") as words:
-        done = subprocess.run(  # noqa: S603
-            [*_as_ordinary_user(), str(binary), *arguments],
+        process = subprocess.Popen(  # noqa: S603
+            command,
             stdin=subprocess.DEVNULL,
             stdout=words,
             stderr=subprocess.STDOUT,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
             cwd="/",
             start_new_session=True,
-            timeout=_START_SECONDS * 2,
-            check=False,
         )
+        ends = time.monotonic() + _START_SECONDS * 2
+        try:
+            while until is not None and process.poll() is None and time.monotonic() < ends:
+                if until():
+                    return subprocess.CompletedProcess(command, 0, stderr="")
+                time.sleep(_LOOK_SECONDS)
+            process.wait(max(ends - time.monotonic(), 0))
+        finally:
+            process.kill()  # it only waits
+            process.wait()
         words.seek(0)
-        return subprocess.CompletedProcess(done.args, done.returncode, stderr=words.read())
+        return subprocess.CompletedProcess(command, process.returncode, stderr=words.read())
 
 
 @cache
