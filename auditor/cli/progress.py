@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from typing import Final, TextIO
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
 from auditor.cli.showing import console
 from auditor.sweep.subject import Progress as SweepProgress
 
@@ -77,6 +75,8 @@ class _Above(io.TextIOBase):
 
 
 def _bars(sweeps: list[SweepProgress], above: _Above, done: threading.Event) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -5,10 +5,9 @@ started it is gone.
 """
 
 import asyncio
-import os
 import signal
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -87,9 +86,9 @@ async def _report(progress: Mapping[str, Progress], outbox: Outbox) -> None:
                 outbox.say(present)
 
 
-def work(order: Order, config: Config) -> int:
-    """Sweep the environments that standard input names, and return the exit code."""
-    session = Session(Path(order.config), order.log_level, order.log_format, order.environ(os.environ))
+def work(session: Session, config: Config, order: Order) -> int:
+    """Sweep the environments that standard input names, logging as ordered; return the exit code."""
+    session = replace(session, log_format=order.log_format, environ=order.environ(session.environ))
     session.configure_log(config.document.log.level, config.document.log.format)
     environments, outbox = taken(list[str])
     try:

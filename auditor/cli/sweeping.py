@@ -3,9 +3,8 @@
 import asyncio
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from auditor.alerts.deliveries import drain
 from auditor.alerts.refreshing import Refresher
 from auditor.cli import exits
 from auditor.cli.each import sweep_each
@@ -49,7 +48,9 @@ def sweep(
     number = min(workers, len(names))
     log_format = session.log_format or config.document.log.format
     order = order_of(config.path, session.log_level, log_format, session.environ)
-    with copies(number if number > 1 else 0, lambda: work(order, config)) as made:
+    if config.hooks:
+        import auditor.alerts.deliveries  # noqa: F401 -- once for all copies
+    with copies(number, lambda: work(session, config, order)) if number > 1 else nullcontext(()) as made:
         return run_loop(_sweep(session, config, names, made, least, deliver_seconds, as_json))
 
 
@@ -103,6 +104,10 @@ async def _deliver(pool: Pool, assembly: Assembly, seconds: float) -> None:
     """Deliver what is due; where alerts are given up over it, other hooks are told in the same run."""
     due = assembly.due(pool)
     await due.make(now())
+    if not assembly.hooks:
+        return
+    from auditor.alerts.deliveries import drain  # with the queue's library, which a sweep without hooks can save
+
     await drain(pool, assembly.hooks, clock=now, seconds=seconds, routing=assembly.routing)
     if await due.make(now(), is_thorough=False):
         await drain(pool, assembly.hooks, clock=now, seconds=seconds, routing=assembly.routing)

@@ -17,7 +17,6 @@ import asyncpg
 
 from auditor.model.errors import StoreMismatch, StoreUnavailable
 from auditor.store.connection import Connection
-from auditor.store.queue import install_queue
 
 _LOCK: Final = 0x6175_6469_746F_72  # "auditor" in ASCII: one key for every process that migrates
 _LOCK_TIMEOUT: Final = "500ms"
@@ -112,6 +111,8 @@ async def _migrate_queue(connection: Connection) -> Sequence[str]:
     wanted = version("pgqueuer")
     if await connection.fetchval("select version from schema_component where name = 'pgqueuer'") == wanted:
         return ()
+    from auditor.store.queue import install_queue  # with its library, which most commands can save
+
     await install_queue(connection)
     await connection.execute(
         """

@@ -15,7 +15,6 @@ import msgspec
 from auditor.model.finding import Alert, Severity
 from auditor.model.message import Message
 from auditor.store.connection import Connection, Row
-from auditor.store.queue import enqueue, hasten
 from auditor.store.rows import as_json
 
 ALERTS_A_JOB: Final = 100
@@ -122,6 +121,8 @@ async def enqueue_deliveries(connection: Connection, hook: str, alerts: Sequence
         msgspec.json.encode(Job(hook, tuple(numbers[start : start + ALERTS_A_JOB])))
         for start in range(0, len(numbers), ALERTS_A_JOB)
     ]
+    from auditor.store.queue import enqueue  # with its library, which commands without hooks can save
+
     await enqueue(connection, entrypoint_of(hook), jobs)
 
 
@@ -290,6 +291,8 @@ async def postpone(connection: Connection, job: Job, number: int, until: datetim
 
 async def hasten_deliveries(connection: Connection, hook: str) -> int:
     """Have what waits for a hook tried again at once; return how many jobs that is."""
+    from auditor.store.queue import hasten  # as above
+
     return await hasten(connection, entrypoint_of(hook))
 
 
