@@ -80,9 +80,9 @@ async def sweep_shared(
 ) -> list[SweepSummary]:
     """Sweep each share in one of as many processes, and return how the sweeps ended.
 
-    Nothing is swept unless every worker has opened its parts. Asked to stop,
-    workers record what is under way; cancelled, they are killed, and so is the batch under way. One that dies is told
-    of, and what it had not swept is not in the result; others go on. Raises what a worker failed with.
+    Nothing is swept unless every worker has opened its parts. Asked to stop, workers record what is under way;
+    cancelled, they are killed, and so is the batch under way. One that dies is told of, and what it had not swept is
+    not in the result; others go on. Raises what a worker failed with.
     """
     summaries: list[SweepSummary] = []
     async with AsyncExitStack() as stack:

@@ -64,9 +64,14 @@ class _Group:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = rules
         self.standings: dict[str, RuleStanding] = {}
-        self.judged: asyncio.Future[Sequence[Rule]] = asyncio.get_running_loop().create_future()
-        """Those that can be judged, as soon as ``standings`` are known."""
+        self.is_settled = asyncio.Event()
+        """Set as soon as all of ``standings`` are known."""
         self._said: asyncio.Queue[Sequence[Said] | None] = asyncio.Queue(maxsize=1)
+
+    @property
+    def judged(self) -> Mapping[str, Rule]:
+        """Those that can be judged, by id."""
+        return {rule.id: rule for rule in self.rules if self.standings[rule.id].state is RuleState.ASSESSED}
 
     async def say(self, batch: Sequence[Said] | None) -> None:
         """Give on what the rules say, once there is room; None after the last."""
@@ -97,7 +102,8 @@ async def judge(
             for connection in reading:
                 readers.create_task(_read_ahead(connection, untaken, subject, setting, too_little))
             for group in groups:
-                judged = {rule.id: rule for rule in await group.judged}
+                await group.is_settled.wait()
+                judged = group.judged
                 standings |= group.standings
                 if not judged:
                     continue
@@ -176,25 +182,21 @@ async def _read_ahead(
     """Read what rules look at, one group after another, those that nobody else takes; give on what they say of it."""
     policy = subject.policy
     for group in groups:
-        judged: list[Rule] = []
         for rule in group.rules:
             reason = await _why_not(connection, rule, policy, setting, too_little)
-            if reason is None:
-                judged.append(rule)
-                group.standings[rule.id] = RuleStanding(RuleState.ASSESSED)
-            else:
-                group.standings[rule.id] = RuleStanding(RuleState.NOT_ASSESSED, reason)
-        group.judged.set_result(judged)
-        if judged:
-            await _read(connection, group, judged, subject, setting)
+            group.standings[rule.id] = (
+                RuleStanding(RuleState.ASSESSED) if reason is None else RuleStanding(RuleState.NOT_ASSESSED, reason)
+            )
+        group.is_settled.set()
+        if group.judged:
+            await _read(connection, group, subject, setting)
             await group.say(None)
 
 
-async def _read(
-    connection: Connection, group: _Group, judged: Sequence[Rule], subject: Subject, setting: Setting
-) -> None:
-    """Read the candidates of rules that are applied to the same tokens, and give on what they say of them."""
-    policy, first = subject.policy, judged[0]
+async def _read(connection: Connection, group: _Group, subject: Subject, setting: Setting) -> None:
+    """Read the candidates of a group's rules, and give on what those that can be judged say of them."""
+    policy, judged = subject.policy, list(group.judged.values())
+    first = judged[0]
     assert first.candidates is not None
     reader = _READERS[first.candidates]
     async with connection.transaction(isolation="repeatable_read", readonly=True):
