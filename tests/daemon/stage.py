@@ -239,16 +239,15 @@ def samples_of(metrics: str) -> dict[tuple[str, ...], float]:
     }
 
 
-async def until(is_so: Callable[[], bool], service: Running | None = None) -> None:
-    """Wait until something is so, at most as long as the service lives; say what it logged last where it never is."""
+async def until(is_so: Callable[[], bool], *services: Running) -> None:
+    """Wait until something is so, at most as long as the services live; say what they logged last where it never is."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not is_so():
-                if service is not None and service.process.returncode is not None:
-                    raise AssertionError(f"the service ended with {service.process.returncode}: {service.words}")
+                for service in services:
+                    if service.process.returncode is not None:
+                        raise AssertionError(f"a service ended with {service.process.returncode}: {service.words}")
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        if service is None:
-            raise
-        last = "\n".join(map(str, service.events[-20:]))
-        raise AssertionError(f"nothing for {PATIENCE_SECONDS} s after these events:\n{last}\n{service.words}") from None
+        last = "\n\n".join("\n".join(map(str, service.events[-40:])) + service.words for service in services)
+        raise AssertionError(f"nothing for {PATIENCE_SECONDS} s after these events:\n{last}") from None

@@ -518,8 +518,9 @@ async def test_service_takes_no_more_sweeps_than_can_have_their_turn(tmp_path: P
         async with running(here, role="worker") as one, running(here, role="worker") as other:
             await one.until("service_started")
             await other.until("service_started")
-            async with running(here, role="scheduler"):
-                await until(lambda: bool(one.said("sweep_started") and other.said("sweep_started")))
+            async with running(here, role="scheduler") as scheduler:
+                await scheduler.until("sweep_enqueued", 7)
+                await until(lambda: bool(one.said("sweep_started") and other.said("sweep_started")), one, other)
             here.api.set_capacity(None)
-            await until(lambda: len(one.said("sweep_finished")) + len(other.said("sweep_finished")) == 7)
+            await until(lambda: len(one.said("sweep_finished")) + len(other.said("sweep_finished")) == 7, one, other)
             assert [await service.stop() for service in (one, other)] == [0, 0]
