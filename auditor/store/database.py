@@ -18,6 +18,20 @@ _KEEPALIVE: Final = {"tcp_keepalives_idle": "15", "tcp_keepalives_interval": "5"
 """So that the server notices within half a minute that a machine is gone, whose locks it would else keep for hours."""
 CLOSE_SECONDS: Final = 3.0
 
+_ARRAYS: Final = {
+    1000: ("bool", 16),
+    1001: ("bytea", 17),
+    1007: ("int4", 23),
+    1016: ("int8", 20),
+    1022: ("float8", 701),
+    1182: ("date", 1082),
+    1185: ("timestamptz", 1184),
+    1187: ("interval", 1186),
+    2951: ("uuid", 2950),
+}
+"""Types of arrays that statements send or return: each with its elements' type, by the numbers that every PostgreSQL
+gives to its own types (``pg_type.dat``)."""
+
 _LOST: Final = (
     OSError,
     TimeoutError,
@@ -102,6 +116,7 @@ async def connected(server: Secret | Address, *, application: str, connections: 
                 max_size=connections,
                 timeout=CONNECT_SECONDS,
                 command_timeout=COMMAND_SECONDS,
+                init=_introduce_arrays,
                 server_settings={"application_name": application, "timezone": "UTC", **_KEEPALIVE},
             )
         except (ValueError, asyncpg.ClientConfigurationError) as error:
@@ -115,3 +130,27 @@ async def connected(server: Secret | Address, *, application: str, connections: 
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await pool.close()
+
+
+async def _introduce_arrays(connection: asyncpg.Connection) -> None:
+    """Tell a new connection of the types of arrays.
+
+    It knows none but ``text[]``, and would ask PostgreSQL about those of each statement, some milliseconds of work.
+    """
+    connection.get_settings().register_data_types(
+        [
+            {
+                "oid": number,
+                "ns": "pg_catalog",
+                "name": f"_{element}",
+                "kind": b"b",
+                "basetype": None,
+                "elemtype": element_number,
+                "elemdelim": ",",
+                "range_subtype": None,
+                "attrtypoids": None,
+                "attrnames": None,
+            }
+            for number, (element, element_number) in _ARRAYS.items()
+        ]
+    )

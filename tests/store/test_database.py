@@ -1,6 +1,8 @@
 """The pool, and what is said of a server that is away, refuses or is exhausted."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -88,3 +90,36 @@ async def test_server_is_told_to_look_soon_whether_a_connection_still_lives(data
             "select name from pg_settings where name ~ '^tcp_keepalives_' and source = 'client'"
         )
     assert len(rows) == 3
+
+
+async def test_connection_asks_nothing_about_arrays(database_url: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each statement with one would cost PostgreSQL some milliseconds, on each connection anew."""
+    asked: list[object] = []
+
+    async def ask(_connection: object, oids: object, _seconds: object) -> None:
+        asked.append(oids)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", ask)
+    at = datetime(2026, 7, 1, tzinfo=UTC)
+    values = (
+        [True],
+        [b"\x00"],
+        [-1],
+        [2**40],
+        [0.5],
+        [at.date()],
+        [at],
+        [timedelta(hours=1)],
+        [UUID(int=7)],
+        ["a", None],
+    )
+    async with connected(database_url, application="tests") as pool, pool.acquire() as connection:
+        row = await connection.fetchrow(
+            """
+            select $1::boolean[], $2::bytea[], $3::integer[], $4::bigint[], $5::double precision[], $6::date[],
+                $7::timestamptz[], $8::interval[], $9::uuid[], $10::text[]
+            """,
+            *values,
+        )
+    assert asked == []
+    assert tuple(row or ()) == values
