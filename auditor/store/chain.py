@@ -110,6 +110,11 @@ from (
 ) record
 """
 """Every record that a link may cover, as a line of JSON, without the secret part of what has the shape of a token."""
+_HAS_WRITTEN: Final = "select " + " or ".join(
+    f"exists (select from {table} where batch = $1 and batch > 0)"
+    for table in ("finding_event", "sweep", "token_change", "token_use")
+)
+"""Whether a transaction has written any record: most have not, and to look takes far less time than to read them."""
 _ORDER: Final = "kind, first_key, second_key"
 _DIGEST: Final = (
     f"encode(sha256(convert_to(coalesce(string_agg(line || E'\\n', '' order by {_ORDER}) filter (where {{}}), ''), "
@@ -141,10 +146,10 @@ async def linked(
 async def _seal(
     connection: Connection, environment: int, batch: int, at: datetime, states: Mapping[str, object] | None
 ) -> None:
+    if states is None and not await connection.fetchval(_HAS_WRITTEN, batch):
+        return
     written = await _written(connection, environment, batch, states)
     count = written["records"] + written["uses"]
-    if not count and states is None:
-        return
     if written["number"] is None:
         await _begin(connection, environment, at)
         written = await _written(connection, environment, batch, states)
