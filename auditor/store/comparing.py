@@ -11,6 +11,7 @@ from auditor.model.token import Location
 from auditor.policy.lifecycle import KnownFinding
 from auditor.store.connection import Connection, Row
 from auditor.store.findings import KNOWN_COLUMNS, Bearer, known_of
+from auditor.store.rows import is_among
 from auditor.store.tokens import locations_of, metadata_of, observation_of
 
 
@@ -53,7 +54,7 @@ async def known(
     for row in await connection.fetch(
         f"""
         select f.token_id, f.subject, {KNOWN_COLUMNS} from finding f
-        where f.token_id = any ($2::bigint[]) and f.rule_id = any ($4::text[])
+        where {is_among("f.token_id", "$2", "bigint")} and f.rule_id = any ($4::text[])
         union all
         select f.token_id, f.subject, {KNOWN_COLUMNS} from finding f
         where f.token_id is null and f.environment_id = $1 and f.subject = any ($3::text[])

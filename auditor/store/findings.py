@@ -11,7 +11,7 @@ from auditor.model.finding import Finding, Resolution, Severity, Transition, Wai
 from auditor.model.waiver import Waiver
 from auditor.policy.lifecycle import LATE, Change, KnownFinding
 from auditor.store.connection import Connection, Row
-from auditor.store.rows import as_json, recordset, row_type
+from auditor.store.rows import as_json, is_among, recordset, row_type
 from auditor.store.tokens import locations_of
 
 Bearer = int | str
@@ -30,7 +30,10 @@ async def known(
     if not tokens:
         return found
     for row in await connection.fetch(
-        f"select token_id, {KNOWN_COLUMNS} from finding f where token_id = any ($1::bigint[]) and rule_id <> all ($2)",
+        f"""
+        select token_id, {KNOWN_COLUMNS} from finding f
+        where {is_among("token_id", "$1", "bigint")} and rule_id <> all ($2)
+        """,
         tokens,
         except_rules,
     ):

@@ -27,6 +27,15 @@ def recordset(parameter: str, alias: str, columns: Mapping[str, str]) -> str:
     return f"json_to_recordset({parameter}::json) as {alias} ({named})"
 
 
+def is_among(column: str, parameter: str, kind: str) -> str:
+    """Return the SQL of whether a column has one of the values of a parameter that is an array of ``kind``.
+
+    The planner does not see how many values there are, and takes an index. On a table that just grew, which has no
+    statistics, it would else take a batch of them to be most of the table, and read the whole of it.
+    """
+    return f"{column} = any ((select {parameter}::{kind}[])::{kind}[])"
+
+
 def bytes_in_json(value: bytes) -> str:
     """Return bytes the way that a ``bytea`` column of ``recordset`` reads them."""
     return rf"\x{value.hex()}"

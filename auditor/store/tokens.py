@@ -10,7 +10,7 @@ import msgspec
 from auditor.model.lookup import Lookup, Observation, Outcome, TokenMetadata
 from auditor.model.token import Location
 from auditor.store.connection import Connection, Row, fetch_planned_anew
-from auditor.store.rows import as_json, bytes_in_json, recordset, row_type
+from auditor.store.rows import as_json, bytes_in_json, is_among, recordset, row_type
 
 _UNIT: Final = "\x1f"
 _NO_TAGS: Final[frozenset[str]] = frozenset()
@@ -122,16 +122,15 @@ async def known_of(
 
 
 async def _fetch_known(connection: Connection, environment: int, fingerprints: Sequence[bytes]) -> Sequence[Row]:
-    """Read tokens one by one through their indexes: on tables that just grew, statistics lead to scans of the whole."""
+    """Read tokens through their indexes: on tables that just grew, statistics lead to scans of the whole."""
     if not fingerprints:
         return ()
     return await fetch_planned_anew(
         connection,
         f"""
         select {_KNOWN}
-        from unnest($2::bytea[]) as wanted (fingerprint)
-        cross join lateral (
-            select * from token where environment_id = $1 and fingerprint = wanted.fingerprint offset 0
+        from (
+            select * from token where environment_id = $1 and {is_among("fingerprint", "$2", "bytea")} offset 0
         ) t
         left join lateral (
             select evident_at, misses, failures, sweep_id, at from lookup where token_id = t.id offset 0

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from auditor.model.finding import Finding, Resolution, Severity, Transition, Violation
-from auditor.store import findings
+from auditor.store import comparing, findings
 from auditor.store.connection import Connection, Pool
 from auditor.store.findings import Filter
 from tests.store.history import HOUR, MISSING, NOW, TOKEN, begin, enrolment, found, place
@@ -194,3 +194,24 @@ async def test_finding_is_severity_since_it_was_opened_or_last_reopened(connecti
     await sweep(connection, 4, says())
     await sweep(connection, 5, says(message="in other words"))
     assert await severity_since() == 4
+
+
+async def test_known_findings_of_a_batch_are_found_by_index_in_a_table_that_just_grew(connection: Connection) -> None:
+    """Without statistics PostgreSQL takes a batch for most of the table, and would read all of it for each batch."""
+    await sweep(connection, 0, says())
+    scans = "select seq_scan from pg_stat_xact_user_tables where relname = 'finding'"
+    async with connection.transaction():  # what is not committed is in no statistics
+        await connection.execute(
+            """
+            insert into finding (environment_id, token_id, rule_id, discriminator, severity, status, message, evidence,
+                opened_at, severity_since)
+            select environment_id, n, rule_id, discriminator, severity, status, message, evidence, opened_at,
+                severity_since
+            from finding, generate_series(1001, 9000) n
+            """
+        )
+        before = await connection.fetchval(scans)
+        one_by_one = await findings.known(connection, range(1001, 1501), except_rules=["DT-EXP-02"])
+        beside = await comparing.known(connection, 1, range(1001, 1501), ["DT-EXP-01"])
+        assert await connection.fetchval(scans) == before
+    assert list(one_by_one) == list(beside) == list(range(1001, 1501))
