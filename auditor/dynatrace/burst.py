@@ -10,13 +10,14 @@ import asyncio
 class Burst:
     """Writes that wait for the end of the turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._waiting: list[tuple[asyncio.Transport, bytes]] = []
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         """Have data written to a connection, unless that is closed by then."""
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._leave)
+            self._loop.call_soon(self._leave)
         self._waiting.append((transport, data))
 
     def _leave(self) -> None:

@@ -127,6 +127,7 @@ class Client:
                     f"{self._ca_file} cannot be used: {name_of(error)}; name a PEM file of certificates",
                 )
             ) from error
+        self._time = asyncio.get_running_loop().time
         self._wire.open(trust)
         return self
 
@@ -222,7 +223,7 @@ class Client:
         else:
             await self._depart(number)
         under_way = gate.under_way
-        time = asyncio.get_running_loop().time
+        time = self._time
         started = time()
         try:
             with self._deadline:
@@ -256,7 +257,7 @@ class Client:
 
         One waits for that to end and the others for it, so that few wake up.
         """
-        time = asyncio.get_running_loop().time
+        time = self._time
         while True:
             await self._gate.enter()
             if self._closed is None and not self._pace.take(time()):
@@ -308,7 +309,7 @@ class Client:
     def _leave_alone(self, seconds: float, outcome: Outcome, reason: str) -> str:
         """Send nothing for so long, which holds for every request; return the reason with what follows from it."""
         if seconds <= _RETRY_AFTER_LIMIT:
-            self._pace.pause(asyncio.get_running_loop().time(), seconds)
+            self._pace.pause(self._time(), seconds)
             return reason
         until = self.clock() + timedelta(seconds=seconds)
         reason += f", asks to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
@@ -368,7 +369,7 @@ class Client:
 
 
 def _is_compressed(answer: Answer) -> bool:
-    return answer.headers.get("Content-Encoding", "identity").lower() != "identity"
+    return bool(answer.headers) and answer.headers.get("Content-Encoding", "identity").lower() != "identity"
 
 
 def _next_wait(failure: Exception) -> bool | float:

@@ -12,7 +12,7 @@ class Deadline:
     """A context manager that any number of tasks are in at once, each for at most so many seconds.
 
     A task that stays longer is cancelled, and leaves with ``TimeoutError``. All may stay equally long, so the one that
-    came first is the next whose time is up.
+    came first is the next whose time is up. They are of one event loop.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -20,17 +20,21 @@ class Deadline:
         self._came: dict[asyncio.Task[object], float] = {}
         self._late: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Where the tasks run, once one came: to ask for it each time is a system call."""
 
     def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._came[_task()] = now = loop.time()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        self._came[_task(loop)] = now = loop.time()
         if self._timer is None:
             self._timer = loop.call_at(now + self._seconds, self._cancel_late, loop)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        task = _task()
+        task = _task(self._loop)
         self._came.pop(task, None)
         if task in self._late:
             self._late.discard(task)
@@ -56,7 +60,7 @@ class Deadline:
             task.cancel()
 
 
-def _task() -> "asyncio.Task[object]":
-    task = asyncio.current_task()
+def _task(loop: asyncio.AbstractEventLoop | None) -> "asyncio.Task[object]":
+    task = asyncio.current_task(loop)
     assert task is not None, "entered by a task"
     return task

@@ -45,9 +45,9 @@ class Glance(asyncio.Protocol):
     connection is lost by now.
     """
 
-    __slots__ = ("_answer", "_read_seconds", "connection", "handler", "transport")
+    __slots__ = ("_answer", "_loop", "_read_seconds", "connection", "handler", "transport")
 
-    def __init__(self, connection: Connection, read_seconds: float | None) -> None:
+    def __init__(self, connection: Connection, read_seconds: float | None, loop: asyncio.AbstractEventLoop) -> None:
         handler, transport = connection.protocol, connection.transport
         # It should close, too, where it holds something that nobody asked for.
         if handler is None or transport is None or transport.is_closing() or handler.should_close:
@@ -58,6 +58,7 @@ class Glance(asyncio.Protocol):
         """aiohttp's."""
         self.transport = transport
         self._read_seconds = read_seconds
+        self._loop = loop
         self._answer: asyncio.Future[bytes | None] | None = None
         self.transport.set_protocol(self)
 
@@ -68,7 +69,7 @@ class Glance(asyncio.Protocol):
 
     def answer(self) -> "asyncio.Future[bytes | None]":
         """Return what becomes the content of the next answer; None where ``handler`` has that, or an error."""
-        self._answer = asyncio.get_running_loop().create_future()
+        self._answer = self._loop.create_future()
         return self._answer
 
     def data_received(self, data: bytes) -> None:

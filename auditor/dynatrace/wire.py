@@ -62,16 +62,17 @@ class Wire:
         self._read_seconds = read_seconds
         """How long no byte of an answer may come; None where nobody asks."""
         self._connector: aiohttp.TCPConnector | None = None
-        self._burst = Burst()
         self._idle: deque[tuple[float, Glance]] = deque()
         """Connections that wait for a request, with the instant since when; the longest first."""
         self._idle_timer: asyncio.TimerHandle | None = None
 
     def open(self, trust: SSLContext | None) -> None:
         """Begin to keep connections; ``trust`` replaces the system's certificate authorities."""
+        self._loop = asyncio.get_running_loop()
+        self._burst = Burst(self._loop)
         self._connector = aiohttp.TCPConnector(limit=self._connections, ssl=trust or True, ttl_dns_cache=_DNS_SECONDS)
         # Only tells the connector where to connect to, and how.
-        self._where = aiohttp.ClientRequest("GET", self._base, loop=asyncio.get_running_loop(), proxy=self._proxy)
+        self._where = aiohttp.ClientRequest("GET", self._base, loop=self._loop, proxy=self._proxy)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -94,7 +95,7 @@ class Wire:
         Raises ``aiohttp.ClientError`` where no connection was made or it broke, ``TimeoutError`` where that or a read
         took too long, and aiohttp's ``HttpProcessingError`` where what came is not HTTP.
         """
-        glance = await self._take()
+        glance = self._take_idle() or await self._connected()
         try:
             if body is None:
                 self._burst.write(glance.transport, head + b"\r\n")
@@ -119,32 +120,34 @@ class Wire:
         glance.connection.release()  # closes it where the answer is not read to its end
         return Answer(message.code, message.headers, content)
 
-    async def _take(self) -> Glance:
-        """Return a connection that is idle, or else aiohttp's connector gives."""
+    def _take_idle(self) -> Glance | None:
         while self._idle:
             _since, glance = self._idle.popleft()
             if glance.is_open:
                 return glance
             glance.connection.close()
+        return None
+
+    async def _connected(self) -> Glance:
+        """Return a connection from aiohttp's connector."""
         assert self._connector is not None, "the wire is opened first"
         try:
             connection = await self._connector.connect(self._where, [], self._timeout)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError("timed out while connecting") from error
-        return Glance(connection, self._read_seconds)
+        return Glance(connection, self._read_seconds, self._loop)
 
     def _keep(self, glance: Glance) -> None:
-        loop = asyncio.get_running_loop()
-        self._idle.append((loop.time(), glance))
+        self._idle.append((self._loop.time(), glance))
         if self._idle_timer is None:
-            self._idle_timer = loop.call_later(_IDLE_SECONDS, self._close_idle)
+            self._idle_timer = self._loop.call_later(_IDLE_SECONDS, self._close_idle)
 
     def _close_idle(self) -> None:
-        loop, self._idle_timer = asyncio.get_running_loop(), None
+        self._idle_timer = None
         while self._idle:
             since, glance = self._idle[0]
-            if since + _IDLE_SECONDS > loop.time():
-                self._idle_timer = loop.call_at(since + _IDLE_SECONDS, self._close_idle)
+            if since + _IDLE_SECONDS > self._loop.time():
+                self._idle_timer = self._loop.call_at(since + _IDLE_SECONDS, self._close_idle)
                 return
             self._idle.popleft()
             glance.connection.close()

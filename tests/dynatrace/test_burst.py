@@ -23,7 +23,7 @@ async def test_what_is_written_in_one_turn_arrives_on_its_connection_and_in_orde
 
     async with listening(serve) as server:
         one, another = await _connected(server), await _connected(server)
-        burst = Burst()
+        burst = Burst(asyncio.get_running_loop())
         for transport, data in ((one, b"a"), (another, b"x"), (one, b"b")):
             burst.write(transport, data)
         await asyncio.sleep(0)
@@ -42,7 +42,7 @@ async def test_nothing_is_written_to_a_connection_that_was_closed_in_between(cap
 
     async with listening(serve) as server:
         closed = await _connected(server)
-        burst = Burst()
+        burst = Burst(asyncio.get_running_loop())
         with caplog.at_level(logging.WARNING):
             for _number in range(10):  # the event loop complains of several
                 burst.write(closed, b"a request")
