@@ -10,53 +10,57 @@ import pytest
 
 from auditor.simulator.answers import as_v1, as_v2, encode
 from auditor.simulator.fleet import generate, secrets
-from auditor.simulator.token import Condition, Token
+from auditor.simulator.token import Condition, SimulatedToken, Token
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 SIZE = 4_000
-FLEET = [*generate(7, SIZE, NOW)]
 
 
-def test_same_seed_gives_same_fleet() -> None:
-    assert [*generate(7, 50, NOW)] == FLEET[:50]
+@pytest.fixture(scope="module")
+def fleet() -> list[SimulatedToken]:
+    return [*generate(7, SIZE, NOW)]
 
 
-def test_other_seed_gives_other_tokens() -> None:
-    assert {entry.token.id for entry in generate(8, 200, NOW)}.isdisjoint(entry.token.id for entry in FLEET)
+def test_same_seed_gives_same_fleet(fleet: list[SimulatedToken]) -> None:
+    assert [*generate(7, 50, NOW)] == fleet[:50]
 
 
-def test_secrets_alone_are_those_of_the_fleet_at_any_time() -> None:
-    assert [*secrets(7, 300)] == [entry.secret for entry in FLEET[:300]]
+def test_other_seed_gives_other_tokens(fleet: list[SimulatedToken]) -> None:
+    assert {entry.token.id for entry in generate(8, 200, NOW)}.isdisjoint(entry.token.id for entry in fleet)
+
+
+def test_secrets_alone_are_those_of_the_fleet_at_any_time(fleet: list[SimulatedToken]) -> None:
+    assert [*secrets(7, 300)] == [entry.secret for entry in fleet[:300]]
     assert [*secrets(7, 300)] == [entry.secret for entry in generate(7, 300, NOW + timedelta(days=40))]
 
 
-def test_ids_and_secrets_are_unique() -> None:
-    assert len({entry.token.id for entry in FLEET}) == len({entry.secret for entry in FLEET}) == SIZE
+def test_ids_and_secrets_are_unique(fleet: list[SimulatedToken]) -> None:
+    assert len({entry.token.id for entry in fleet}) == len({entry.secret for entry in fleet}) == SIZE
 
 
-def test_secrets_have_todays_format_and_a_few_the_old_one() -> None:
-    modern = [entry for entry in FLEET if re.fullmatch(r"dt0c01\.[A-Z2-7]{24}\.[A-Z2-7]{64}", entry.secret)]
-    old = [entry for entry in FLEET if re.fullmatch(r"[A-Za-z0-9_-]{21}", entry.secret)]
+def test_secrets_have_todays_format_and_a_few_the_old_one(fleet: list[SimulatedToken]) -> None:
+    modern = [entry for entry in fleet if re.fullmatch(r"dt0c01\.[A-Z2-7]{24}\.[A-Z2-7]{64}", entry.secret)]
+    old = [entry for entry in fleet if re.fullmatch(r"[A-Za-z0-9_-]{21}", entry.secret)]
     assert len(modern) + len(old) == SIZE
     assert all(entry.secret.startswith(entry.token.id + ".") for entry in modern)
     assert 0.005 < len(old) / SIZE < 0.04
     assert all(re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", entry.token.id) for entry in old)
 
 
-def test_repr_holds_no_secret() -> None:
-    for entry in FLEET[:300]:
+def test_repr_holds_no_secret(fleet: list[SimulatedToken]) -> None:
+    for entry in fleet[:300]:
         assert entry.secret not in repr(entry)
         assert entry.secret.rpartition(".")[2] not in repr(entry)
 
 
-def test_most_tokens_are_healthy_and_every_condition_occurs() -> None:
-    shares = Counter(entry.condition for entry in FLEET)
+def test_most_tokens_are_healthy_and_every_condition_occurs(fleet: list[SimulatedToken]) -> None:
+    shares = Counter(entry.condition for entry in fleet)
     assert set(shares) == set(Condition)
     assert 0.7 < shares[Condition.HEALTHY] / SIZE < 0.85
 
 
-def test_healthy_tokens_are_in_use_enabled_and_far_from_expiry() -> None:
-    for token in (entry.token for entry in FLEET if entry.condition is Condition.HEALTHY):
+def test_healthy_tokens_are_in_use_enabled_and_far_from_expiry(fleet: list[SimulatedToken]) -> None:
+    for token in (entry.token for entry in fleet if entry.condition is Condition.HEALTHY):
         assert token.enabled
         assert token.expiration_date is not None
         assert token.expiration_date - NOW > timedelta(days=60)
@@ -65,9 +69,9 @@ def test_healthy_tokens_are_in_use_enabled_and_far_from_expiry() -> None:
         assert NOW - token.last_used_date < timedelta(days=10)
 
 
-def test_conditions_are_what_they_say() -> None:
+def test_conditions_are_what_they_say(fleet: list[SimulatedToken]) -> None:
     def tokens(condition: Condition) -> list[Token]:
-        return [entry.token for entry in FLEET if entry.condition is condition]
+        return [entry.token for entry in fleet if entry.condition is condition]
 
     assert all(token.expiration_date is None for token in tokens(Condition.NO_EXPIRY))
     assert all(not token.enabled for token in tokens(Condition.DISABLED))
@@ -85,8 +89,8 @@ def test_conditions_are_what_they_say() -> None:
         assert token.expiration_date - token.creation_date > timedelta(days=365)
 
 
-def test_dates_are_in_order_and_to_the_millisecond() -> None:
-    for token in (entry.token for entry in FLEET):
+def test_dates_are_in_order_and_to_the_millisecond(fleet: list[SimulatedToken]) -> None:
+    for token in (entry.token for entry in fleet):
         dates = [token.creation_date, token.modified_date, token.last_used_date]
         present = [date for date in dates if date is not None]
         assert all(token.creation_date <= date <= NOW for date in present)
