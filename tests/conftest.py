@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from hypothesis import strategies as st
 
 from auditor.model.secret import Secret
 from auditor.store import embedded
@@ -43,6 +44,16 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     import uvloop
 
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Write the tables that strategies of text read, while the processes that run the tests still look for them.
+
+    In a new clone each process would else spend a second on its own.
+    """
+    if session.config.pluginmanager.hasplugin("dsession"):
+        st.text().validate()
 
 
 def pytest_collection_finish() -> None:
