@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol, get_args
 
@@ -33,7 +34,12 @@ class Document:
     def __init__(self, path: Path, text: str, values: Mapping[str, Any]) -> None:
         self.path = path
         self.values = values
-        self._lines = lines_of(text)
+        self._text = text
+
+    @cached_property
+    def _lines(self) -> dict[KeyPath, int]:
+        """Where each key stands: as much work as reading the values, and asked for only where there is a problem."""
+        return lines_of(self._text)
 
     def has(self, path: KeyPath) -> bool:
         """Whether the file holds this key."""
