@@ -472,9 +472,11 @@ async def _count(connection: Connection, condition: str) -> Mapping[str, Mapping
     counts: dict[str, dict[Severity, int]] = {}
     for row in await connection.fetch(
         f"""
-        select environment.name, f.severity, count(*) as findings
-        from finding f join environment on environment.id = f.environment_id
-        where f.status = 'open' and {condition} group by 1, 2
+        select environment.name, counted.severity, counted.findings
+        from (
+            select f.environment_id, f.severity, count(*) as findings from finding f
+            where f.status = 'open' and {condition} group by 1, 2
+        ) counted join environment on environment.id = counted.environment_id
         """
     ):
         counts.setdefault(row["name"], {})[Severity(row["severity"])] = row["findings"]

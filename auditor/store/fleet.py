@@ -141,10 +141,12 @@ async def expiry_windows(
 ) -> Candidates:
     """Yield the spans of days in which live tokens expire."""
     query = f"""
-        with active as (select t.expiration_date from token t where {_LIVE} and {_APPLIED})
-        select floor(extract(epoch from expiration_date) / (86400 * $4::integer))::integer as number,
-            count(*) as tokens, (select count(*) from active) as active
-        from active where expiration_date is not null group by 1 order by 1
+        select number, tokens, active from (
+            select floor(((t.expiration_date at time zone 'UTC')::date - date 'epoch') / $4::float8)::integer as number,
+                count(*) as tokens, (sum(count(*)) over ())::bigint as active
+            from token t where {_LIVE} and {_APPLIED} group by 1
+        ) span
+        where number is not null order by number
         """
 
     def candidate(row: Row) -> tuple[Bearer, ExpiryWindow]:
@@ -205,30 +207,50 @@ async def stored_copies(
 ) -> Candidates:
     """Yield the stored tokens whose secret or id is stored more than once.
 
-    Other environments count where ``environments`` names them; fingerprints of all are made with one key.
+    Other environments count where ``environments`` names them; fingerprints of all are made with one key. No two
+    tokens of an environment have one label, so of those that claim an id all but one go by another label than it: few
+    tokens are looked at closely.
     """
     query = f"""
-        with mine as (
-            select t.id, t.label, t.public_id, t.places, (
+        with mine as materialized (
+            select t.id, t.label, t.public_id, t.places, t.fingerprint from token t
+            where t.environment_id = $1 and t.removed_at is null and (
+                cardinality(t.places) > 1 or t.public_id <> t.label
+                or exists (
+                    select from token o where o.fingerprint = t.fingerprint and o.environment_id <> $1
+                    order by o.fingerprint, o.environment_id limit 1
+                )
+            )
+        ), others as (
+            select m.id, (
                 select array_agg(o.environment_id) from token o
-                where o.fingerprint = t.fingerprint and o.environment_id <> $1 and o.removed_at is null
-            ) as others
-            from token t where t.environment_id = $1 and t.removed_at is null
+                where o.fingerprint = m.fingerprint and o.environment_id <> $1 and o.removed_at is null
+            ) as environments
+            from mine m
         ), elsewhere as (
             select m.id, array_agg(e.name order by e.name) as environments
-            from mine m cross join unnest(m.others) as o (environment_id)
+            from others m cross join unnest(m.environments) as o (environment_id)
             join environment e on e.id = o.environment_id and e.name = any ($2::text[])
-            where m.others is not null
+            where m.environments is not null
             group by m.id
-        ), repeated as (
-            select public_id from mine where public_id is not null group by public_id having count(*) > 1
         ), claimed as (
-            select public_id, array_agg(label order by label) as labels
-            from mine where public_id in (select public_id from repeated) group by public_id
+            select c.id, c.label, c.places, c.labels from (
+                select t.id, t.label, t.places, array_agg(t.label) over (
+                    partition by t.public_id order by t.label rows between unbounded preceding and unbounded following
+                ) as labels
+                from token t
+                where t.environment_id = $1 and t.removed_at is null
+                    and t.public_id in (select public_id from mine where public_id <> label)
+            ) c
+            where cardinality(c.labels) > 1
         )
-        select t.id, t.label, t.places, coalesce(e.environments, '{{}}') as environments, c.labels
-        from mine t left join elsewhere e on e.id = t.id left join claimed c on c.public_id = t.public_id
-        where (cardinality(t.places) > 1 or e.id is not null or c.public_id is not null) and {_APPLIED}
+        select t.id, t.label, t.places, coalesce(e.environments, '{{}}') as environments, t.labels
+        from (
+            select coalesce(m.id, c.id) as id, coalesce(m.label, c.label) as label,
+                coalesce(m.places, c.places) as places, c.labels
+            from mine m full join claimed c on c.id = m.id
+        ) t left join elsewhere e on e.id = t.id
+        where (cardinality(t.places) > 1 or e.id is not null or t.labels is not null) and {_APPLIED}
         """
 
     def candidate(row: Row) -> tuple[Bearer, StoredCopies]:
