@@ -11,9 +11,10 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 from ssl import SSLContext
-from typing import Final, NamedTuple
+from typing import Final
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from auditor.dynatrace.burst import Burst
@@ -28,7 +29,7 @@ _UNSEEN: Final[Mapping[str, str]] = {}
 """The headers of a plain answer."""
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """An answer that came whole, whatever it says."""
 
     status: int

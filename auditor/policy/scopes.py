@@ -55,6 +55,7 @@ def _alone_or_described(value: Any) -> str:
     return "alone" if isinstance(value, str) else "described"
 
 
+_SETS_KEPT: Final = 1024
 _ENDS: Final = {
     "read": Access.READ,
     "lookup": Access.READ,
@@ -99,6 +100,11 @@ class RiskSettings(Table):
         return shipped | {name: said.family for name, said in self._settings.items() if said.family is not None}
 
     @cached_property
+    def _high_risk(self) -> dict[tuple[str, ...], tuple[str, ...]]:
+        """What ``high_risk_among`` found: many tokens hold the same scopes."""
+        return {}
+
+    @cached_property
     def _is_high_risk(self) -> dict[str, bool]:
         return {scope: tier.is_high_risk for scope, tier in self._tiers.items()}
 
@@ -106,10 +112,16 @@ class RiskSettings(Table):
         """Return the tier of one scope."""
         return self._tiers.get(scope, self.unknown)
 
-    def high_risk_among(self, scopes: Sequence[str]) -> tuple[str, ...]:
+    def high_risk_among(self, scopes: tuple[str, ...]) -> tuple[str, ...]:
         """Return the scopes of tier high or critical, in the given order."""
-        is_high_risk, unknown = self._is_high_risk, self.unknown.is_high_risk
-        return tuple([scope for scope in scopes if is_high_risk.get(scope, unknown)])
+        found = self._high_risk.get(scopes)
+        if found is None:
+            if len(self._high_risk) >= _SETS_KEPT:
+                self._high_risk.clear()
+            is_high_risk, unknown = self._is_high_risk, self.unknown.is_high_risk
+            found = tuple([scope for scope in scopes if is_high_risk.get(scope, unknown)])
+            self._high_risk[scopes] = found
+        return found
 
     def is_known(self, scope: str) -> bool:
         """Whether the shipped catalogue or this policy names the scope."""

@@ -67,6 +67,8 @@ class Judged(msgspec.Struct, frozen=True):
     recorded: Sequence[Recorded]
     """In the order of ``looked``, as is what follows."""
     changes: Sequence[Sequence[Change]]
+    outcomes: Counter[Outcome]
+    """How the lookups ended."""
     undecided: Sequence[Mapping[str, str]]
     """Of each token that rules could not tell of, which rules and why."""
     now: datetime
@@ -112,18 +114,18 @@ class Recorder:
             except_rules=self._subject.policy.comparing,
         )
         past = await histories(connection, recorded, now, self._lookback)
-        self._outcomes.update(looked.lookup.outcome for looked in batch)
+        outcomes = Counter([looked.lookup.outcome for looked in batch])
+        self._outcomes.update(outcomes)
         undecided: list[Mapping[str, str]] = []
         decided = [
             self._changes(entry, history, known.get(entry.known.id, ()) if entry.known else (), now, undecided)
             for entry, history in zip(recorded, past, strict=True)
         ]
-        return Judged(batch, recorded, decided, undecided, now)
+        return Judged(batch, recorded, decided, outcomes, undecided, now)
 
     async def write(self, connection: Connection, judged: Judged) -> Counter[Outcome]:
         """Write a batch in one transaction, then log its transitions; return how its lookups ended."""
-        batch, now = judged.looked, judged.now
-        outcomes = Counter(looked.lookup.outcome for looked in batch)
+        batch, outcomes, now = judged.looked, judged.outcomes, judged.now
         reasons = Counter(
             looked.lookup.reason
             for looked in batch

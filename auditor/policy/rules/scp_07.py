@@ -56,7 +56,7 @@ def check(observation: Observation, token: TokenMetadata, params: ScopesAdded, c
     if not added:
         return None
     last = max(added.values(), key=_seen)
-    high_risk = context.risk.high_risk_among(list(added))
+    high_risk = context.risk.high_risk_among(tuple(added))
     return Violation(
         RULE.id,
         Severity.CRITICAL if high_risk else Severity.HIGH,
