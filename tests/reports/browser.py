@@ -4,10 +4,12 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+
+if TYPE_CHECKING:  # every process of a run of tests loads this module, and few of them play in a browser
+    from playwright.async_api import Browser, Page
 
 CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -15,8 +17,10 @@ needs_chromium: Final = pytest.mark.skipif(CHROMIUM is None, reason="no chromium
 
 
 @asynccontextmanager
-async def browser() -> AsyncIterator[Browser]:
+async def browser() -> AsyncIterator["Browser"]:
     """A browser that no display shows and that ends with the block."""
+    from playwright.async_api import async_playwright
+
     async with async_playwright() as playwright:
         running = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
@@ -28,7 +32,7 @@ async def browser() -> AsyncIterator[Browser]:
 class Watched:
     """A page with what it did that it should not: requests, dialogs, errors, and complaints of its policy."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: "Page") -> None:
         self.page = page
         self.misdeeds: list[str] = []
         page.set_default_timeout(10_000)
@@ -37,7 +41,7 @@ class Watched:
         page.on("pageerror", lambda error: self.misdeeds.append(f"error: {error}"))
         page.on("console", lambda message: self.misdeeds.append(f"console: {message.text}"))
 
-    async def show(self, path: Path, *, width: int = 1400, scheme: Literal["light", "dark"] = "light") -> Page:
+    async def show(self, path: Path, *, width: int = 1400, scheme: Literal["light", "dark"] = "light") -> "Page":
         """Show a file as if nothing had been shown before."""
         await self.page.set_viewport_size({"width": width, "height": 900})
         await self.page.emulate_media(media="null", color_scheme=scheme)
@@ -51,7 +55,7 @@ class Watched:
 
 
 @asynccontextmanager
-async def tab(browser: Browser, *, scripts: bool = True) -> AsyncIterator[Watched]:
+async def tab(browser: "Browser", *, scripts: bool = True) -> AsyncIterator[Watched]:
     """A tab of its own; it takes longer to open one than to show a file in it."""
     context = await browser.new_context(java_script_enabled=scripts)
     try:

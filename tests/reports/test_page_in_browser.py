@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
 import pytest_asyncio
 from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]  # it has no types
-from playwright.async_api import Browser, Page
 
 from auditor.model.finding import Finding, Severity
 from auditor.model.token import Location
@@ -30,6 +29,9 @@ from tests.reports.report_samples import (
     sweep,
     written,
 )
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
 
@@ -60,14 +62,14 @@ TOO_WIDE = "document.documentElement.scrollWidth - innerWidth"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
+async def chromium() -> AsyncIterator["Browser"]:
     """One browser for all tests."""
     async with browser() as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def watched(chromium: Browser) -> AsyncIterator[Watched]:
+async def watched(chromium: "Browser") -> AsyncIterator[Watched]:
     """One tab for all tests, each of which shows its page anew."""
     async with tab(chromium) as opened:
         yield opened
@@ -159,7 +161,7 @@ async def test_page_is_accessible_and_no_wider_than_its_screen(
     assert await serious_violations(page) == []
 
 
-async def serious_violations(page: Page) -> list[tuple[str, str]]:
+async def serious_violations(page: "Page") -> list[tuple[str, str]]:
     """Return what axe-core finds serious or critical, each with the first element that is."""
     await page.evaluate(f"for (const one of document.querySelectorAll({', '.join(UNJUDGED)!r})) one.remove()")
     await page.evaluate(AXE_SCRIPT)
@@ -200,7 +202,7 @@ async def test_whole_page_is_usable_by_keyboard(watched: Watched, estate_file: P
     assert watched.misdeeds == []
 
 
-async def test_page_without_its_script_has_every_finding(chromium: Browser, estate_file: Path) -> None:
+async def test_page_without_its_script_has_every_finding(chromium: "Browser", estate_file: Path) -> None:
     async with tab(chromium, scripts=False) as watched:
         page = await watched.show(estate_file)
         assert await page.locator("#findings tbody tr:visible").count() == 56
