@@ -5,10 +5,11 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -19,12 +20,13 @@ from auditor.store import embedded
 from auditor.store.connection import Pool
 from auditor.store.database import connected
 from auditor.store.migrate import migrate
-from tests.databases import execute, fresh_database, note_types, remember_types, url_of
+from tests.databases import Database, Databases, execute, note_types, remember_types, url_of
 
 settings.register_profile("at any speed", deadline=None)  # no test may fail for the load of the machine
 settings.load_profile("at any speed")
 remember_types()
 gc.disable()  # until all tests are collected: what is made meanwhile stays
+_shared: list[asyncio.AbstractEventLoop] = []
 _ROOM = 2_000_000_000
 _LONG = (
     "test_crew",
@@ -37,13 +39,38 @@ _LONG = (
 )
 
 
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run tests on the loop that commands run on: a sweep takes a fifth less of this process's time."""
+@pytest.fixture(scope="session")
+def _asyncio_loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Run tests on the loop that commands run on: a sweep takes a fifth less of this process's time.
+
+    This is a fixture of pytest-asyncio. Its hook for the same gives this to async tests alone, so that a test that is
+    none, but has an async fixture, would end the loop and what lives on it.
+    """
     if find_spec("uvloop") is None:
-        return {"asyncio": asyncio.new_event_loop}
+        return asyncio.new_event_loop
     import uvloop
 
-    return {"uvloop": uvloop.new_event_loop}
+    return uvloop.new_event_loop
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: "pytest.FixtureDef[Any]") -> Generator[None, object, object]:
+    """Note the loop that tests share; a module may have another, on which something of its own goes on."""
+    value: Any = yield
+    if fixturedef.argname == "_session_scoped_runner":
+        _shared.append(value.get_loop())
+    return value
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """End what a test left running: all tests share a loop, as they share the connections to a database."""
+    yield
+    for loop in _shared:
+        if tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -117,15 +144,27 @@ async def _make_template(address: embedded.Address) -> None:
         pass  # leaves a file of what every connection reads first, which each copy of the database then has, too
 
 
-@pytest.fixture
-async def database_url(server: embedded.Address) -> AsyncIterator[Secret]:
-    """The URL of a fresh, migrated database."""
-    async with fresh_database(server) as url:
-        yield url
+@pytest.fixture(scope="session")
+async def databases(server: embedded.Address) -> AsyncIterator[Databases]:
+    """The databases that tests have one after another."""
+    lasting = Databases(server)
+    yield lasting
+    await lasting.close()
 
 
 @pytest.fixture
-async def database(database_url: Secret) -> AsyncIterator[Pool]:
-    """A pool on a fresh, migrated database."""
-    async with connected(database_url, application="tests") as pool:
-        yield pool
+async def _database(databases: Databases) -> AsyncIterator[Database]:
+    async with databases.one() as database:
+        yield database
+
+
+@pytest.fixture
+def database_url(_database: Database) -> Secret:
+    """The URL of a migrated database that is as new."""
+    return _database.url
+
+
+@pytest.fixture
+def database(_database: Database) -> Pool:
+    """A pool on a migrated database that is as new."""
+    return _database.pool
