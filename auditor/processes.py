@@ -128,7 +128,7 @@ async def run(
             async with asyncio.TaskGroup() as tasks:
                 stderr = tasks.create_task(tail(process.stderr))
                 if process.stdin is not None:
-                    tasks.create_task(_feed(process.stdin, stdin or b""))
+                    tasks.create_task(feed(process.stdin, stdin or b""))
                 stdout = await _read(process.stdout, max_output)
         except ExceptionGroup as group:
             if group.subgroup(OutputTooLarge) is None:
@@ -137,10 +137,12 @@ async def run(
         return Completed(await process.wait(), stdout, stderr.result())
 
 
-async def _feed(stream: asyncio.StreamWriter, data: bytes) -> None:
-    with suppress(BrokenPipeError, ConnectionResetError):  # a program need not read its input
-        stream.write(data)
-        await stream.drain()
+async def feed(stream: asyncio.StreamWriter, data: bytes) -> None:
+    """Write a program's input and close it; a program need not read it, and may have ended before it is written."""
+    with suppress(BrokenPipeError, ConnectionResetError):
+        if not stream.is_closing():  # uvloop raises RuntimeError for what is written to a closed pipe
+            stream.write(data)
+            await stream.drain()
     stream.close()
     with suppress(BrokenPipeError, ConnectionResetError):
         await stream.wait_closed()

@@ -1,12 +1,14 @@
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
 
-from auditor.processes import OutputTooLarge, located, run, scrubbed, started
+from auditor.processes import OutputTooLarge, feed, located, run, scrubbed, started
 
 PYTHON = sys.executable
 
@@ -48,6 +50,22 @@ async def test_run_returns_exit_code_output_and_the_end_of_stderr() -> None:
 async def test_program_need_not_read_its_input() -> None:
     done = await run([PYTHON, "-c", "print('done')"], environ={}, stdin=b"x" * 1_000_000, timeout_seconds=30)
     assert (done.exit_code, done.stdout) == (0, b"done\n")
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_program_may_have_ended_before_its_input_is_written(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def fed() -> int:
+        async with started([PYTHON, "-c", "pass"], environ={}, stdin=True) as process:
+            assert process.stdin is not None
+            await process.wait()
+            async with asyncio.timeout(10):
+                while not process.stdin.is_closing():  # noqa: ASYNC110 -- nothing is said of the pipe's end
+                    await asyncio.sleep(0.01)
+            await feed(process.stdin, b"x")
+            return await process.wait()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(fed()) == 0
 
 
 async def test_output_past_the_limit_ends_the_program() -> None:

@@ -81,6 +81,7 @@ async def standard_input() -> AsyncIterator[asyncio.StreamReader]:
 
 class _Input(Protocol):
     def write(self, data: bytes, /) -> None: ...
+    def is_closing(self) -> bool: ...
 
 
 class _Process(Protocol):
@@ -111,8 +112,10 @@ class Child:
 
     def tell(self, line: bytes) -> None:
         """Say something to the process; one that is gone does not hear it."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(line)
+        stdin = self._process.stdin
+        assert stdin is not None
+        if not stdin.is_closing():  # uvloop raises RuntimeError for what is written to a closed pipe
+            stdin.write(line)
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it is still there."""
