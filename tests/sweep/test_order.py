@@ -167,7 +167,7 @@ async def test_what_was_read_ahead_of_a_crash_is_met_again(database: Pool, stage
         gate.close()
         sweeping = asyncio.create_task(sweep(database, subject, progress=progress, side_by_side=side_by_side))
         await until(lambda: progress.enrolled == 150)
-        assert side_by_side.crowd.waiting == 150 - len(gate.asked)
+        await until(lambda: side_by_side.crowd.waiting == 150 - len(gate.asked))
         sweeping.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sweeping
