@@ -5,11 +5,10 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -53,20 +52,19 @@ def _asyncio_loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef: "pytest.FixtureDef[Any]") -> Generator[None, object, object]:
+@pytest.fixture(scope="session", autouse=True)
+async def _shared_loop() -> None:
     """Note the loop that tests share; a module may have another, on which something of its own goes on."""
-    value: Any = yield
-    if fixturedef.argname == "_session_scoped_runner":
-        _shared.append(value.get_loop())
-    return value
+    _shared.append(asyncio.get_running_loop())
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown() -> Iterator[None]:
-    """End what a test left running: all tests share a loop, as they share the connections to a database."""
+    """End what a test left running, and set the loop back: all tests share it, as they share connections."""
     yield
     for loop in _shared:
+        loop.set_debug(False)
+        loop.set_exception_handler(None)
         if tasks := asyncio.all_tasks(loop):
             for task in tasks:
                 task.cancel()
