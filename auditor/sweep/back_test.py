@@ -255,10 +255,18 @@ async def _in_order(
         if len(begun) == ahead:
             first, future = begun.popleft()
             yield first, await future
-        begun.append((piece, tally(piece)))
+        future = tally(piece)
+        future.add_done_callback(_is_heard)
+        begun.append((piece, future))
     while begun:
         first, future = begun.popleft()
         yield first, await future
+
+
+def _is_heard(future: "asyncio.Future[Tally]") -> None:
+    """Take note of how a piece ended: where one fails nobody awaits those after it, and the event loop complains."""
+    if not future.cancelled():
+        future.exception()
 
 
 _benches: list[_Bench] = []

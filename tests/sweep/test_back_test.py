@@ -1,6 +1,8 @@
 """Back-tests: what is replayed is what sweeps judged, in one process or several."""
 
+import asyncio
 import contextlib
+import gc
 import random
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
@@ -162,12 +164,17 @@ async def swept(connection: Connection, tokens: int) -> None:
     await sweep.finish()
 
 
-async def test_database_that_a_process_cannot_reach_is_told(connection: Connection, tmp_path: Path) -> None:
+async def test_database_that_a_process_cannot_reach_is_told_once(
+    connection: Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     await swept(connection, 12)
     nowhere = Secret(f"postgresql:///none?host={tmp_path}&user=nobody")
     back_test = BackTest(nowhere, {"prod": trial(rules={"DT-SCP-02": {"scopes": 1}})}, processes=2, slice_size=4)
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         await total(back_test, connection)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not caplog.records
 
 
 async def test_process_that_is_ended_from_outside_is_told(database_url: Secret, connection: Connection) -> None:
