@@ -237,8 +237,13 @@ def stem_of(report: Report) -> str:
 
 
 async def _on_disk(directory: Path, work: Callable[[], T]) -> T:
+    """Do something in a thread, and wait for it although the task is cancelled: what it makes is to be cleared away."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
     try:
-        return await asyncio.to_thread(work)
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait([working])
+        raise
     except OSError as error:
         raise ReportFailed(f"{directory} cannot be written to: {error.strerror}") from error
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import socket
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from pgqueuer.models import Job
 
 from auditor.config.load import Config, load
 from auditor.config.routing import routing_of
-from auditor.config.scheduled_reports import ReportSettings
+from auditor.config.scheduled_reports import ReportSettings, prepare
 from auditor.daemon.rendering import Order, written
 from auditor.daemon.reports import TRIES, Reporter, ReportJob
 from auditor.model.errors import ReportFailed
@@ -219,6 +220,29 @@ async def test_stop_cuts_a_report_short_and_leaves_it_to_the_next_process(desk: 
     with pytest.raises(RetryRequested, match="asked to stop"):
         await desk.work()
     assert [report.failures for report in await desk.listed()] == [0]
+    assert desk.files() == []
+
+
+async def test_stop_while_a_report_gets_its_room_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_begun, may_go_on = threading.Event(), threading.Event()
+
+    def slow(directory: Path) -> None:
+        is_begun.set()
+        may_go_on.wait(10)
+        prepare(directory)
+
+    monkeypatch.setattr("auditor.daemon.reports.prepare", slow)
+    await desk.fire(MONDAY)
+    await desk.fire(MONDAY + timedelta(days=7))
+    working = asyncio.ensure_future(desk.work())
+    await until(is_begun.is_set)
+    desk.stopping.set()
+    await asyncio.sleep(0.05)
+    may_go_on.set()
+    with pytest.raises(RetryRequested, match="asked to stop"):
+        await working
+    await until((desk.directory / "state/reports").is_dir)
+    await asyncio.sleep(0.05)
     assert desk.files() == []
 
 
