@@ -85,34 +85,40 @@ _TOKEN_USE: Final = _line(
         "ip_address": _quoted("u.ip_address"),
     },
 )
+_KINDS: Final = {
+    "finding_event": f"""
+        select e.batch, 1 as kind, e.id as first_key, null::timestamptz as second_key, {_EVENT} as line
+        from finding_event e join finding f on f.id = e.finding_id left join token t on t.id = f.token_id
+        where e.batch > 0
+        """,
+    "sweep": """
+        select s.batch, 2, s.id, null, json_build_object(
+            'record', 'sweep', 'id', s.id, 'policy', s.policy_digest, 'self_lookup', s.self_lookup,
+            'started_at', s.started_at, 'finished_at', s.finished_at, 'status', s.status, 'enrolled', s.enrolled,
+            'found', s.found, 'missing', s.missing, 'refused', s.refused, 'failed', s.failed, 'reasons', s.reasons,
+            'source_problems', s.source_problems, 'rules', s.rules)::text
+        from sweep s where s.batch > 0
+        """,
+    "token_change": f"""
+        select c.batch, 3, c.token_id, c.at, {_CHANGE}
+        from token_change c left join token t on t.id = c.token_id where c.batch > 0
+        """,
+    "token_use": f"""
+        select u.batch, {_USE}, u.token_id, u.observed_at, {_TOKEN_USE}
+        from token_use u where u.batch > 0
+        """,
+}
+"""Of each table whose rows are records, the SQL of their lines."""
 _RECORDS: Final = f"""
 select batch, kind, first_key, second_key,
     -- to look is much cheaper than to replace, and to look for the dots of one first than for the whole of one
     case when line like '{_ROUGHLY}' and line ~ '{TOKEN_FORMAT.pattern}'
         then regexp_replace(line, '{TOKEN_FORMAT.pattern}', '\\1.…', 'g') else line end as line
-from (
-    select e.batch, 1 as kind, e.id as first_key, null::timestamptz as second_key, {_EVENT} as line
-    from finding_event e join finding f on f.id = e.finding_id left join token t on t.id = f.token_id
-    where e.batch > 0
-    union all
-    select s.batch, 2, s.id, null, json_build_object(
-        'record', 'sweep', 'id', s.id, 'policy', s.policy_digest, 'self_lookup', s.self_lookup,
-        'started_at', s.started_at, 'finished_at', s.finished_at, 'status', s.status, 'enrolled', s.enrolled,
-        'found', s.found, 'missing', s.missing, 'refused', s.refused, 'failed', s.failed, 'reasons', s.reasons,
-        'source_problems', s.source_problems, 'rules', s.rules)::text
-    from sweep s where s.batch > 0
-    union all
-    select c.batch, 3, c.token_id, c.at, {_CHANGE}
-    from token_change c left join token t on t.id = c.token_id where c.batch > 0
-    union all
-    select u.batch, {_USE}, u.token_id, u.observed_at, {_TOKEN_USE}
-    from token_use u where u.batch > 0
-) record
+from ({"union all".join(_KINDS.values())}) record
 """
 """Every record that a link may cover, as a line of JSON, without the secret part of what has the shape of a token."""
 _HAS_WRITTEN: Final = "select " + " or ".join(
-    f"exists (select from {table} where batch = $1 and batch > 0)"
-    for table in ("finding_event", "sweep", "token_change", "token_use")
+    f"exists (select from {table} where batch = $1 and batch > 0)" for table in _KINDS
 )
 """Whether a transaction has written any record: most have not, and to look takes far less time than to read them."""
 _ORDER: Final = "kind, first_key, second_key"
@@ -381,9 +387,9 @@ async def stray(connection: Connection) -> Mapping[str, int]:
         f"""
         select {
             ", ".join(
-                f"(select count(*) from {kind} r where (r.batch is null {and_over} or r.batch > 0 "
+                f"(select count(*) from {kind} r where (r.batch is null {_OVER.get(kind, '')} or r.batch > 0 "
                 f"and not exists (select from chain_link l where l.batch = r.batch))) as {kind}"
-                for kind, and_over in _KINDS.items()
+                for kind in _KINDS
             )
         }
         """
@@ -392,12 +398,8 @@ async def stray(connection: Connection) -> Mapping[str, int]:
     return {kind: row[kind] for kind in _KINDS if row[kind]}
 
 
-_KINDS: Final = {
-    "finding_event": "",
-    "sweep": "and r.status <> 'running'",
-    "token_change": "",
-    "token_use": "",
-}
+_OVER: Final = {"sweep": "and r.status <> 'running'"}
+"""What makes a record one that should be in a link by now, where not every record is."""
 
 
 async def unlike_history(connection: Connection, *, most: int) -> Sequence[str]:
