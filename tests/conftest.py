@@ -1,4 +1,4 @@
-"""A real PostgreSQL for every test that asks: one server a test run, one fresh migrated database a test."""
+"""A real PostgreSQL for every test that asks: one server a process of the run, a migrated database that is as new."""
 
 import asyncio
 import gc
