@@ -43,7 +43,8 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end on uvloop where it is installed, else on asyncio's own loop.
 
     SIGINT and SIGTERM cancel it, so that it closes what it has open. Then raises ``KeyboardInterrupt`` or, for
-    SIGTERM, ``SystemExit``.
+    SIGTERM, ``SystemExit``. A connection's end that nobody expected is a ``RuntimeError``: Typer takes the errors of
+    pipes for those of standard output and input, and would end the process with 1 and without a word.
     """
     is_terminated = False
 
@@ -67,6 +68,8 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
         if is_terminated:
             raise SystemExit(exits.TERMINATED) from None
         raise KeyboardInterrupt from None
+    except (BrokenPipeError, EOFError) as error:
+        raise RuntimeError(f"a connection ended: {str(error) or type(error).__name__}") from error
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

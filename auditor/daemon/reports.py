@@ -163,7 +163,7 @@ class Reporter:
                 )
                 files = await self._publish(report, done, room.parent, hooks)
             finally:
-                await asyncio.to_thread(_clear, directory, report.id)
+                await _on_disk(directory, lambda: _clear(directory, report.id))
         await self._prune(report.name, settings.keep)
         return files
 

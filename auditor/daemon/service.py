@@ -149,6 +149,9 @@ class Service:
                     config = await self._work(worker, config)
                 continue
             except StoreUnavailable as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # something beside it failed, and the service ends
+                    raise
                 event, problem = "database_unavailable", str(error)
             except ConfigError as error:
                 if not has_worked:

@@ -47,35 +47,42 @@ _REFUSED: Final = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
 )
-
-
 _EXHAUSTED: Final = asyncpg.InsufficientResourcesError
 """Of disk, memory or connections."""
-
-
 _BROKEN_OFF: Final = asyncpg.TransactionRollbackError
 """A deadlock, with a migration for instance, that PostgreSQL ended at our cost."""
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn errors about a server that is away, refuses, is exhausted or broke off into ``StoreUnavailable``."""
+    """Turn errors about a server that is away, refuses, is exhausted or broke off into ``StoreUnavailable``.
+
+    In a task that is being cancelled they are its cancellation again, in whose place they came: a transaction or a
+    connection that is given up may fail at that. Who goes on after ``StoreUnavailable`` would never end else.
+    """
     try:
         yield
-    except _REFUSED as error:
-        raise StoreUnavailable(
+    except (*_REFUSED, _EXHAUSTED, _BROKEN_OFF, *_LOST) as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from error
+        raise StoreUnavailable(_told(error)) from error
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, _REFUSED):
+        return (
             f"PostgreSQL refused: {error}; see that the role and the database of [database] url exist and that the "
             "role may create tables and a schema"
-        ) from error
-    except _EXHAUSTED as error:
-        raise StoreUnavailable(f"PostgreSQL cannot work: {error}; see to its disk, memory and connections") from error
-    except _BROKEN_OFF as error:
-        raise StoreUnavailable(f"PostgreSQL broke a transaction off: {error}; try again") from error
-    except _LOST as error:
-        raise StoreUnavailable(
-            f"PostgreSQL cannot be reached: {str(error) or type(error).__name__}; see that the server runs and that "
-            "[database] url is right"
-        ) from error
+        )
+    if isinstance(error, _EXHAUSTED):
+        return f"PostgreSQL cannot work: {error}; see to its disk, memory and connections"
+    if isinstance(error, _BROKEN_OFF):
+        return f"PostgreSQL broke a transaction off: {error}; try again"
+    return (
+        f"PostgreSQL cannot be reached: {str(error) or type(error).__name__}; see that the server runs and that "
+        "[database] url is right"
+    )
 
 
 async def until_lost(connection: Connection) -> None:
@@ -126,8 +133,9 @@ async def connected(server: Secret | Address, *, application: str, connections: 
     try:
         yield pool
     finally:
-        # Who used a connection has let go of it by now, but one that broke at the wrong moment is never released.
-        with suppress(TimeoutError):
+        # Who used a connection has let go of it by now, but one that broke at the wrong moment is never released, or
+        # breaks where it says that it ends.
+        with suppress(*_LOST):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await pool.close()
 

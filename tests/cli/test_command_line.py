@@ -101,9 +101,12 @@ def test_output_that_is_lost_leaves_no_traceback() -> None:
     assert done.err == "auditor: standard output cannot be written: No space left on device\n"
 
 
-def test_unexpected_error_exits_with_3_and_a_traceback_without_secrets(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, EOFError])  # Typer takes the second for standard input's
+def test_unexpected_error_exits_with_3_and_a_traceback_without_secrets(
+    site: Site, tmp_path: Path, kind: type[Exception]
+) -> None:
     secret = next(secret for secret in secrets(str(tmp_path), 9) if secret.count(".") == 2)
-    plug_in(tmp_path / "plugins", f"raise RuntimeError('it was {secret}')")
+    plug_in(tmp_path / "plugins", f"raise {kind.__name__}('it was {secret}')")
     assert site.run("sweep", "--all").exit_code == 0
     site.environ["PYTHONPATH"] = f"{tmp_path / 'plugins'}:{Path(__file__).parents[2]}"
     done = ended(site.started("report", "--format", "broken"))
@@ -113,8 +116,8 @@ def test_unexpected_error_exits_with_3_and_a_traceback_without_secrets(site: Sit
     ]
     (event,) = done.events
     assert (event["event"], event["level"]) == ("unexpected_error", "critical")
-    assert event["exception"][0]["exc_type"] == "RuntimeError"
-    assert event["exception"][0]["frames"][-1]["filename"].endswith("broken_plugin.py")
+    assert event["exception"][-1]["exc_type"] == kind.__name__
+    assert event["exception"][-1]["frames"][-1]["filename"].endswith("broken_plugin.py")
     public, _, hidden = secret.rpartition(".")
     assert public in done.err
     assert hidden not in done.err

@@ -246,8 +246,16 @@ async def until(is_so: Callable[[], bool], *services: Running) -> None:
             while not is_so():
                 for service in services:
                     if service.process.returncode is not None:
-                        raise AssertionError(f"a service ended with {service.process.returncode}: {service.words}")
+                        await asyncio.sleep(0.1)  # for its last words to be read
+                        raise AssertionError(
+                            f"a service ended with {service.process.returncode} after:\n{last(service)}"
+                        )
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        last = "\n\n".join("\n".join(map(str, service.events[-40:])) + service.words for service in services)
-        raise AssertionError(f"nothing for {PATIENCE_SECONDS} s after these events:\n{last}") from None
+        told = "\n\n".join(map(last, services))
+        raise AssertionError(f"nothing for {PATIENCE_SECONDS} s after these events:\n{told}") from None
+
+
+def last(service: Running) -> str:
+    """Return what a service logged last, and what else it wrote."""
+    return "\n".join([*map(str, service.events[-40:]), service.words])

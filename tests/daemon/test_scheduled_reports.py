@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from auditor.config.load import Config, load
 from auditor.config.routing import routing_of
 from auditor.config.scheduled_reports import ReportSettings, prepare
 from auditor.daemon.rendering import Order, written
-from auditor.daemon.reports import TRIES, Reporter, ReportJob
+from auditor.daemon.reports import TRIES, Reporter, ReportJob, _clear
 from auditor.model.errors import ReportFailed
 from auditor.model.secret import Secret
 from auditor.store import reports
@@ -223,27 +223,52 @@ async def test_stop_cuts_a_report_short_and_leaves_it_to_the_next_process(desk: 
     assert desk.files() == []
 
 
-async def test_stop_while_a_report_gets_its_room_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    is_begun, may_go_on = threading.Event(), threading.Event()
+class Held:
+    """A function that waits, in its thread, to be let go on; its first ``free`` calls do not."""
 
-    def slow(directory: Path) -> None:
-        is_begun.set()
-        may_go_on.wait(10)
-        prepare(directory)
+    def __init__(self, work: Callable[..., object], *, free: int = 0) -> None:
+        self._work = work
+        self._free = free
+        self.is_begun, self.may_go_on = threading.Event(), threading.Event()
 
-    monkeypatch.setattr("auditor.daemon.reports.prepare", slow)
-    await desk.fire(MONDAY)
-    await desk.fire(MONDAY + timedelta(days=7))
+    def __call__(self, *given: object) -> object:
+        self._free -= 1
+        if self._free < 0:
+            self.is_begun.set()
+            assert self.may_go_on.wait(10)
+        return self._work(*given)
+
+
+async def stopped_in(held: Held, desk: Desk) -> None:
+    """Ask to stop while a report is held up, and let it go on; it is given up once it has."""
     working = asyncio.ensure_future(desk.work())
-    await until(is_begun.is_set)
+    await until(held.is_begun.is_set)
     desk.stopping.set()
     await asyncio.sleep(0.05)
-    may_go_on.set()
+    assert not working.done()
+    held.may_go_on.set()
     with pytest.raises(RetryRequested, match="asked to stop"):
         await working
-    await until((desk.directory / "state/reports").is_dir)
-    await asyncio.sleep(0.05)
+
+
+async def test_stop_while_a_report_gets_its_room_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(prepare)
+    monkeypatch.setattr("auditor.daemon.reports.prepare", held)
+    await desk.fire(MONDAY)
+    await desk.fire(MONDAY + timedelta(days=7))
+    await stopped_in(held, desk)
     assert desk.files() == []
+
+
+async def test_stop_while_a_made_report_gives_its_room_back_leaves_the_report_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(_clear, free=1)
+    monkeypatch.setattr("auditor.daemon.reports._clear", held)
+    await desk.fire(MONDAY)
+    await desk.fire(MONDAY + timedelta(days=7))
+    await stopped_in(held, desk)
+    assert [Path(name).suffix for name in desk.files()] == [".csv", ".json"]
 
 
 def order(directory: Path, **changes: object) -> Order:

@@ -2,10 +2,12 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 from uuid import UUID
 
 import asyncpg
 import pytest
+from asyncpg.pool import PoolConnectionHolder
 
 from auditor.model.errors import StoreUnavailable
 from auditor.model.secret import Secret
@@ -47,14 +49,53 @@ async def test_database_that_does_not_exist_is_a_refusal(database_url: Secret) -
         (TimeoutError(), "PostgreSQL cannot be reached: TimeoutError"),
     ],
 )
-def test_outage_of_any_kind_is_unavailability(error: Exception, message: str) -> None:
+async def test_outage_of_any_kind_is_unavailability(error: Exception, message: str) -> None:
     with pytest.raises(StoreUnavailable, match=message), translated():
         raise error
 
 
-def test_defect_of_ours_is_none() -> None:
+async def test_defect_of_ours_is_none() -> None:
     with pytest.raises(asyncpg.UniqueViolationError), translated():
         raise asyncpg.UniqueViolationError("duplicate key")
+
+
+async def test_cancellation_is_not_lost_where_the_database_goes_away_meanwhile() -> None:
+    async def work() -> None:
+        with translated():
+            try:
+                await asyncio.sleep(60)
+            finally:
+                raise asyncpg.InterfaceError("cannot roll back: the underlying connection is closed")
+
+    working = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    working.cancel()
+    await asyncio.wait([working])
+    assert working.cancelled()
+
+
+async def test_connection_that_ends_just_before_it_is_closed_does_not_fail_the_end(
+    database_url: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def end(process: int) -> None:
+        connection = await asyncpg.connect(database_url.reveal())
+        await connection.execute("select pg_terminate_backend($1, 10_000)", process)
+        await connection.close()
+
+    async def close(holder: PoolConnectionHolder) -> None:
+        if holder.is_connected():  # our loop stands meanwhile, and does not hear of it
+            ending = Thread(target=lambda: asyncio.run(end(process)))
+            ending.start()
+            ending.join()
+            ended.append(process)
+        await closed(holder)
+
+    ended: list[int] = []
+    closed = PoolConnectionHolder.close
+    monkeypatch.setattr(PoolConnectionHolder, "close", close)
+    async with connected(database_url, application="tests") as pool, pool.acquire() as connection:
+        process = await connection.fetchval("select pg_backend_pid()")
+    assert ended == [process]
 
 
 async def test_connection_that_is_never_released_does_not_hold_up_the_end(
