@@ -36,7 +36,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     temporary.mkdir()
     environ = ordinary_environ(TMPDIR=str(temporary), HOME=str(base / "home"))
     keeping = command(
-        "demo", "--directory", str(base / "kept"), "--output", str(base / "kept.html"), environ=environ, directory=base
+        "demo", "--directory", str(base / "kept"), "--output", str(base / "kept.md"), environ=environ, directory=base
     )
     passing = command("demo", environ=environ, directory=base)
     return Played(base / "kept", ended(keeping), base / "demo-report.html", ended(passing), temporary, environ)
@@ -47,6 +47,11 @@ def test_demo_runs_to_its_end(played: Played) -> None:
         assert (done.exit_code, done.err) == (0, "")
         assert "␊" not in done.out
     assert f"Configuration, sources, database and log: {played.directory}" in played.kept.out.splitlines()
+
+
+def test_name_of_its_report_tells_the_format(played: Played) -> None:
+    assert played.directory.with_suffix(".md").read_text().startswith("# ")
+    assert played.report.read_text().lstrip().startswith("<!doctype html>")
 
 
 def test_kept_database_can_be_asked_as_it_is_said(played: Played) -> None:

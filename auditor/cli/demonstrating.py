@@ -15,7 +15,8 @@ from auditor.cli.sweeping import print_account
 from auditor.demo.play import Act, Demo, staged
 from auditor.log import configure
 from auditor.model.errors import ConfigError, Problem
-from auditor.reports.registry import formats
+from auditor.reports.base import Format
+from auditor.reports.registry import format_of
 from auditor.store.findings import Happened
 
 SHOWN = 20
@@ -23,15 +24,16 @@ SHOWN = 20
 
 
 def demo(session: Session, directory: Path | None, output: Path) -> int:
-    """Play the demo in a directory, or in one that is removed again."""
+    """Play the demo in a directory, or in one that is removed again; its report is in the format of the file's name."""
+    wanted = format_of(output)
     with destination(output) as report:
         if directory is not None:
             _make_room(directory)
-            run_loop(_play(session, directory.resolve(), report))
+            run_loop(_play(session, directory.resolve(), wanted, report))
         else:
             temporary = Path(tempfile.mkdtemp(prefix="auditor-demo-"))
             try:
-                run_loop(_play(session, temporary, report))
+                run_loop(_play(session, temporary, wanted, report))
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     out = console()
@@ -57,16 +59,16 @@ def _make_room(directory: Path) -> None:
         raise ConfigError(Problem(str(directory), "is not empty; name a directory that does not exist yet"))
 
 
-async def _play(session: Session, directory: Path, report: BinaryIO) -> None:
+async def _play(session: Session, directory: Path, wanted: Format, report: BinaryIO) -> None:
     with (directory / "auditor.log").open("w", encoding="utf-8") as log_file:
         configure("json", session.log_level or "info", log_file, environ=session.environ)
         try:
-            await _show_acts(session, directory, report)
+            await _show_acts(session, directory, wanted, report)
         finally:  # the file is closed; what goes wrong from here on is for standard error
             session.configure_log("info", "auto")
 
 
-async def _show_acts(session: Session, directory: Path, report: BinaryIO) -> None:
+async def _show_acts(session: Session, directory: Path, wanted: Format, report: BinaryIO) -> None:
     console().print("Setting up three simulated environments, six sources and an embedded PostgreSQL …")
     async with staged(directory, now=now(), environ=session.environ) as demo_:
         _title("First sweep")
@@ -76,7 +78,7 @@ async def _show_acts(session: Session, directory: Path, report: BinaryIO) -> Non
             console().print(text(f"  {sentence}"))
         _title("Second sweep: what changed")
         _show(await demo_.sweep())
-        await demo_.report(formats()["html"], report)
+        await demo_.report(wanted, report)
         _show_alerts(demo_)
 
 

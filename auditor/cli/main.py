@@ -85,7 +85,9 @@ def demo(
     directory: Annotated[
         Path | None, typer.Option(help="Keep the demo's files here instead of a directory that is removed.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path("demo-report.html"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where the report goes, in the format as which its name ends.")
+    ] = Path("demo-report.html"),
 ) -> None:
     """Audit a simulated organisation: three environments, some 200 tokens, two sweeps; needs nothing installed."""
     from auditor.cli import demonstrating
@@ -256,13 +258,14 @@ def forecast(
 @app.command()
 def report(
     report_format: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--format",
             "-f",
             help="csv-verdicts, csv-coverage, csv, html, json, jsonl, markdown, pdf, xlsx, ocsf, oscal, sarif or asff.",
+            show_default="as the file's name ends, else html",
         ),
-    ] = "html",
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write; standard output when absent or -.")
     ] = None,

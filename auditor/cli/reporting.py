@@ -20,12 +20,12 @@ from auditor.policy.base import Framework
 from auditor.reports.base import AWS_ACCOUNT, AWS_REGION, Aws, Format
 from auditor.reports.period import Period, parse_instant, parse_period
 from auditor.reports.reading import snapshot
-from auditor.reports.registry import formats
+from auditor.reports.registry import format_of, formats
 
 
 def report(
     session: Session,
-    wanted: str,
+    wanted: str | None,
     output: Path | None,
     *,
     environments: Sequence[str],
@@ -36,8 +36,13 @@ def report(
     aws_account: str | None,
     aws_region: str | None,
 ) -> int:
-    """Write a report; an existing file is replaced only by a whole one."""
+    """Write a report, in the format of the file's name where none is asked for.
+
+    An existing file is replaced only by a whole one.
+    """
     known = formats()
+    if wanted is None:
+        wanted = format_of(output or Path()).name
     if wanted not in known:
         near = get_close_matches(wanted, known, n=1)
         hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"

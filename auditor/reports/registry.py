@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from auditor.reports.asff import Asff
 from auditor.reports.base import Format
@@ -48,3 +49,9 @@ def formats() -> Mapping[str, Format]:
             raise ValueError(f"two report formats have the name {member.name}")
         found[member.name] = member
     return found
+
+
+def format_of(file: Path) -> Format:
+    """Return the format whose files are named like this one: the page where none is."""
+    named = [each for each in formats().values() if file.name.lower().endswith(f".{each.suffix}")]
+    return max(named, key=lambda each: len(each.suffix), default=formats()["html"])  # a .verdicts.csv is a .csv, too

@@ -195,6 +195,12 @@ def test_report_of_every_format_goes_to_a_file(swept: Site, tmp_path: Path, name
     assert output.stat().st_size > 1000
 
 
+def test_report_without_a_format_goes_by_the_name_of_its_file(swept: Site, tmp_path: Path) -> None:
+    output = tmp_path / "findings.jsonl"
+    assert swept.run("report", "--output", str(output)).exit_code == 0
+    assert output.read_text() == swept.run("report", "--format", "jsonl").out
+
+
 def test_help_names_every_format() -> None:
     words = re.findall(r"[a-z-]+", run("report", "--help", environ=ordinary_environ() | {"COLUMNS": "200"}).out)
     assert set(formats()) <= set(words)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.reports.registry import SHIPPED, formats
+from auditor.reports.registry import SHIPPED, format_of, formats
 
 
 @pytest.fixture
@@ -40,6 +40,23 @@ def test_shipped_formats_go_by_their_names() -> None:
         ("asff", "asff.json", "application/json"),
     ]
     assert [name for name, one in formats().items() if one.is_binary] == ["pdf", "xlsx"]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("report.html", "html"),
+        ("of-2026/Report.PDF", "pdf"),
+        ("findings.csv", "csv"),
+        ("prod.verdicts.csv", "csv-verdicts"),
+        ("prod.oscal.json", "oscal"),
+        ("report.txt", "html"),
+        ("pdf", "html"),
+        (".", "html"),
+    ],
+)
+def test_name_of_a_file_tells_its_format(file: str, name: str) -> None:
+    assert format_of(Path(file)).name == name
 
 
 def test_another_package_adds_its_format(plugged: Path) -> None:
