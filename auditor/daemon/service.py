@@ -150,8 +150,8 @@ class Service:
                 continue
             except StoreUnavailable as error:
                 task = asyncio.current_task()
-                if task is not None and task.cancelling():  # something beside it failed, and the service ends
-                    raise
+                if task is not None and task.cancelling():  # something beside it failed, and that ends the service
+                    raise asyncio.CancelledError from error
                 event, problem = "database_unavailable", str(error)
             except ConfigError as error:
                 if not has_worked:
