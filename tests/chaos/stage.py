@@ -266,11 +266,11 @@ class Stage:
 
     async def step_clock(self, service: Running, by: timedelta) -> None:
         """Step the clock that a service has, and nobody else; wait until it has noticed."""
-        begun = len(service.events)
+        stepped, noticed = (len(service.said(event)) for event in ("stepped", "clock_stepped"))
         (self.site.directory / "step").write_text(str(by.total_seconds()))
         service.signal(signal.SIGUSR1)
-        said = {"stepped", "clock_stepped"}
-        await until(lambda: said <= {event["event"] for event in service.events[begun:]}, service)
+        await service.until("stepped", stepped + 1)
+        await service.until("clock_stepped", noticed + 1)
 
     async def _look(self, service: Running) -> None:
         """Note which secrets anybody sees who asks for the metrics or lists the machine's processes now."""
