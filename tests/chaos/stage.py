@@ -37,15 +37,19 @@ from tests.forking import Forked
 TOKENS: Final = 60
 IS_LONG: Final = "AUDITOR_CHAOS_ROUNDS" in os.environ
 _WITHIN: Final = """
-import asyncio, json, pathlib, signal, sys, time
-signal.signal(signal.SIGUSR2, lambda *_: print(
-    json.dumps({"event": "tasks", "tasks": len(asyncio.all_tasks())}), file=sys.stderr, flush=True))
+import asyncio, json, os, pathlib, signal, time
+
+def say(event, **fields):
+    # The log may be in the middle of a write, and standard error would take no other.
+    os.write(2, json.dumps({"event": event, **fields}).encode() + b"\\n")
+
+signal.signal(signal.SIGUSR2, lambda *_: say("tasks", tasks=len(asyncio.all_tasks())))
 
 def step(*_):
     import time_machine
     step.clock = step.clock or time_machine.travel(time.time(), tick=True).start()
     step.clock.shift(float(pathlib.Path(__file__).with_name("step").read_text()))
-    print(json.dumps({"event": "stepped"}), file=sys.stderr, flush=True)
+    say("stepped")
 
 step.clock = None
 signal.signal(signal.SIGUSR1, step)
