@@ -40,23 +40,17 @@ def report(
 
     An existing file is replaced only by a whole one.
     """
-    known = formats()
-    if wanted is None:
-        wanted = format_of(output or Path()).name
-    if wanted not in known:
-        near = get_close_matches(wanted, known, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
-        raise ConfigError(Problem("--format", f'unknown format "{wanted}"; {hint}'))
-    if known[wanted].is_binary and (output is None or str(output) == "-") and sys.stdout.isatty():
-        raise ConfigError(Problem("--output", f"{wanted} is not text, which a terminal cannot show; name a file"))
+    form = format_of(output or Path()) if wanted is None else _format(wanted)
+    if form.is_binary and (output is None or str(output) == "-") and sys.stdout.isatty():
+        raise ConfigError(Problem("--output", f"{form.name} is not text, which a terminal cannot show; name a file"))
     chosen = [_framework(name) for name in frameworks]
-    aws = _aws(aws_account, aws_region) if wanted == "asff" else None
+    aws = _aws(aws_account, aws_region) if form.name == "asff" else None
     at = now()
     moment = when(at, as_of=as_of, period=period)
     run_loop(
         _write(
             session,
-            known[wanted],
+            form,
             output,
             moment,
             at=at,
@@ -67,6 +61,16 @@ def report(
         )
     )
     return 0
+
+
+def _format(name: str) -> Format:
+    """Return the format of that name; raises ``ConfigError`` where there is none."""
+    known = formats()
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
+        raise ConfigError(Problem("--format", f'unknown format "{name}"; {hint}'))
+    return known[name]
 
 
 def _aws(account: str | None, region: str | None) -> Aws:

@@ -237,7 +237,7 @@ def stem_of(report: Report) -> str:
 
 
 async def _on_disk(directory: Path, work: Callable[[], T]) -> T:
-    """Do something in a thread, and wait for it although the task is cancelled: what it makes is to be cleared away."""
+    """Do something in a thread, and wait for it although the task is cancelled: nothing goes on behind its back."""
     working = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(working)

@@ -36,7 +36,7 @@ from auditor.daemon.worker import Worker
 from auditor.dynatrace.limit import Limit
 from auditor.model.errors import AuditorError, ConfigError, Problem, StoreUnavailable, ungrouped
 from auditor.store.connection import Pool
-from auditor.store.database import translated
+from auditor.store.database import is_being_cancelled, translated
 from auditor.web.endpoint import Endpoint, listening
 from auditor.web.metrics import Metrics
 
@@ -149,8 +149,7 @@ class Service:
                     config = await self._work(worker, config)
                 continue
             except StoreUnavailable as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():  # something beside it failed, and that ends the service
+                if is_being_cancelled():  # something beside it failed, and that ends the service
                     raise asyncio.CancelledError from error
                 event, problem = "database_unavailable", str(error)
             except ConfigError as error:

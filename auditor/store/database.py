@@ -63,10 +63,15 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (*_REFUSED, _EXHAUSTED, _BROKEN_OFF, *_LOST) as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if is_being_cancelled():
             raise asyncio.CancelledError from error
         raise StoreUnavailable(_told(error)) from error
+
+
+def is_being_cancelled() -> bool:
+    """Whether the running task was asked to end: an error that it meets on its way must not keep it from that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _told(error: Exception) -> str:

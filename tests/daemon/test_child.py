@@ -1,3 +1,5 @@
+"""A further process, as the one that started it sees it."""
+
 import sys
 
 from auditor import processes
