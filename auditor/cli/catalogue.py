@@ -1,12 +1,12 @@
 """``auditor rules``: lists the catalogue, or explains one rule."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 from auditor.cli.session import Session
 from auditor.cli.showing import console, print_json, print_table, text
 from auditor.docs import example_finding, parameters_of
 from auditor.model.errors import ConfigError, Problem
+from auditor.model.spelling import meant
 from auditor.policy.base import Rule
 from auditor.policy.controls import CONTROLS
 from auditor.policy.registry import rules as catalogue
@@ -30,9 +30,9 @@ def rules(session: Session, rule_id: str | None, *, as_json: bool) -> int:
         return 0
     rule = known.get(rule_id.upper())
     if rule is None:
-        near = get_close_matches(rule_id.upper(), known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else "auditor rules lists them"
-        raise ConfigError(Problem(f"rule {rule_id}", f"no such rule; {hint}"))
+        raise ConfigError(
+            Problem(f"rule {rule_id}", f"no such rule; {meant(rule_id, known, otherwise='auditor rules lists them')}")
+        )
     if as_json:
         print_json(_as_json(rule))
     else:

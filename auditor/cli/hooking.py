@@ -13,9 +13,9 @@ from auditor.alerts.wording import AlertWordedSettings, WordedSettings
 from auditor.cli.session import Session, located, now, run_loop
 from auditor.cli.showing import console, print_json, print_table, severity, text
 from auditor.config.load import Config
-from auditor.config.problems import near
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.message import Message
+from auditor.model.spelling import meant
 from auditor.policy.routing.windows import NOW
 from auditor.store.outbox import new_id
 
@@ -166,11 +166,11 @@ def _sample(event: str) -> Message:
         return sample_digest(now())
     samples = sample_alerts(now())
     if event not in samples:
-        raise ConfigError(Problem("--event", f'unknown event "{event}"; {near(event, [*samples, DIGEST])}'))
+        raise ConfigError(Problem("--event", f'unknown event "{event}"; {meant(event, [*samples, DIGEST])}'))
     return Message.of_one(samples[event])
 
 
 def _hook(config: Config, name: str) -> tuple[HookKind, HookSettings]:
     if name not in config.hooks:
-        raise ConfigError(Problem(f"hook {name}", f"no such hook; {near(name, config.hooks)}"))
+        raise ConfigError(Problem(f"hook {name}", f"no such hook; {meant(name, config.hooks)}"))
     return config.hooks[name]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +18,7 @@ from auditor.config.toml_lines import KeyPath
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.finding import Severity
 from auditor.model.lookup import Observation, TokenMetadata
+from auditor.model.spelling import meant
 from auditor.policy.base import Rule
 from auditor.policy.engine import Policy
 from auditor.policy.explaining import Answer, Explanation
@@ -175,13 +175,8 @@ def _wanted(catalogue: Mapping[str, Rule], only: Sequence[str]) -> list[Rule]:
     problems = []
     for rule_id in only:
         if rule_id not in catalogue:
-            near = get_close_matches(rule_id, catalogue, n=1, cutoff=0.4)
-            problems.append(
-                Problem(
-                    f"--rule {rule_id}",
-                    f"no such rule; did you mean {near[0]}?" if near else "no such rule; auditor rules lists them",
-                )
-            )
+            hint = meant(rule_id, catalogue, otherwise="auditor rules lists them")
+            problems.append(Problem(f"--rule {rule_id}", f"no such rule; {hint}"))
     if problems:
         raise ConfigError(*problems)
     return [rule for rule_id, rule in catalogue.items() if not only or rule_id in only]

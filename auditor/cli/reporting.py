@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -16,6 +15,7 @@ import msgspec
 from auditor.cli.session import Session, now, require_known, run_loop
 from auditor.cli.showing import console, writing
 from auditor.model.errors import ConfigError, Problem
+from auditor.model.spelling import meant
 from auditor.policy.base import Framework
 from auditor.reports.base import AWS_ACCOUNT, AWS_REGION, Aws, Format
 from auditor.reports.period import Period, parse_instant, parse_period
@@ -67,9 +67,7 @@ def _format(name: str) -> Format:
     """Return the format of that name; raises ``ConfigError`` where there is none."""
     known = formats()
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
-        raise ConfigError(Problem("--format", f'unknown format "{name}"; {hint}'))
+        raise ConfigError(Problem("--format", f'unknown format "{name}"; {meant(name, known)}'))
     return known[name]
 
 

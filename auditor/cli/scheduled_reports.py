@@ -12,10 +12,10 @@ from auditor.cli.session import Session, located, now, run_loop
 from auditor.cli.showing import cell, console, print_json, print_table, text
 from auditor.config.database import url_of
 from auditor.config.load import Config
-from auditor.config.problems import near
 from auditor.config.scheduled_reports import missing_extras
 from auditor.daemon.reports import Reporter
 from auditor.model.errors import ConfigError, Problem, ReportFailed
+from auditor.model.spelling import meant
 from auditor.store import reports
 from auditor.store.connection import Pool
 from auditor.store.reports import Report, ReportFile
@@ -58,7 +58,7 @@ def make(session: Session, name: str, *, deliver: bool, seconds: float) -> int:
     config = session.load()
     known = config.document.reports
     if name not in known:
-        raise ConfigError(Problem(f"report {name}", f"no such report; {near(name, known)}"))
+        raise ConfigError(Problem(f"report {name}", f"no such report; {meant(name, known)}"))
     if deliver and not known[name].hooks:
         raise ConfigError(Problem("--deliver", f"[reports.{name}] names no hooks"))
     with located(config):

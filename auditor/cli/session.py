@@ -22,6 +22,7 @@ from auditor.credentials.reference import Resolver
 from auditor.log import LogFormat, LogLevel, configure, report_loop_error
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.secret import Secret
+from auditor.model.spelling import meant
 from auditor.store.connection import Pool
 from auditor.store.database import translated
 from auditor.store.embedded import Address
@@ -88,7 +89,7 @@ def require_known(config: Config, environments: Iterable[str], place: str) -> No
     """Raise ``ConfigError``, put to a place of the command line, where an environment is not configured."""
     known = config.document.environments
     problems = [
-        Problem(place, f'unknown environment "{name}"; configured are {", ".join(known)}')
+        Problem(place, f'unknown environment "{name}"; {meant(name, known)}')
         for name in environments
         if name not in known
     ]

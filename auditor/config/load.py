@@ -14,7 +14,7 @@ from auditor.alerts.wording import Wording
 from auditor.config.document import AuditorDocument, ScheduleSettings
 from auditor.config.owners import read_owners
 from auditor.config.policies import Policies, read_policies
-from auditor.config.problems import Document, near, problems_of
+from auditor.config.problems import Document, problems_of
 from auditor.config.reading import read_document
 from auditor.config.retention import retention_problems
 from auditor.config.routing import routing_problems
@@ -22,6 +22,7 @@ from auditor.config.scheduled_reports import report_problems
 from auditor.config.templates import read_wordings
 from auditor.config.waivers import read_waivers
 from auditor.model.errors import ConfigError, Problem
+from auditor.model.spelling import meant
 from auditor.policy.document import PolicyDocument
 from auditor.policy.waivers import WaiverEntry
 from auditor.sources.base import SourceKind, SourceSettings
@@ -123,7 +124,7 @@ def _members(file: Document, table: str, kinds: Mapping[str, Any], problems: lis
 def _unknown_type(wanted: object, known: Collection[str]) -> str:
     if wanted is None:
         return f"is missing; one of {', '.join(sorted(known))}"
-    return f'unknown type "{wanted}"; {near(wanted, known)}' if isinstance(wanted, str) else "must be text in quotes"
+    return f'unknown type "{wanted}"; {meant(wanted, known)}' if isinstance(wanted, str) else "must be text in quotes"
 
 
 def _loose_ends(file: Document) -> Iterator[Problem]:
@@ -135,7 +136,7 @@ def _loose_ends(file: Document) -> Iterator[Problem]:
         environment = values.get("environment") if isinstance(values, Mapping) else None
         if isinstance(environment, str) and environment not in environments:
             path = ("sources", name, "environment")
-            yield file.problem(path, f'unknown environment "{environment}"; {near(environment, environments)}')
+            yield file.problem(path, f'unknown environment "{environment}"; {meant(environment, environments)}')
     for name, values in _tables(file, "schedules").items():
         try:
             globs = ScheduleSettings.model_validate(values).environments
@@ -144,7 +145,7 @@ def _loose_ends(file: Document) -> Iterator[Problem]:
         for glob in globs:
             if not any(fnmatchcase(environment, glob) for environment in environments):
                 path = ("schedules", name, "environments")
-                yield file.problem(path, f'"{glob}" matches no environment; {near(glob, environments)}')
+                yield file.problem(path, f'"{glob}" matches no environment; {meant(glob, environments)}')
 
 
 def _tables(file: Document, name: str) -> Mapping[str, Any]:

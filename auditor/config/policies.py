@@ -11,10 +11,11 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from auditor.config.document import PolicySettings
-from auditor.config.problems import Document, near, problems_of
+from auditor.config.problems import Document, problems_of
 from auditor.config.reading import read_document
 from auditor.config.toml_lines import KeyPath
 from auditor.model.errors import ConfigError, Problem
+from auditor.model.spelling import meant
 from auditor.policy.document import PolicyDocument, RuleSettings
 from auditor.policy.registry import rules
 from auditor.policy.scopes import RiskSettings
@@ -102,7 +103,7 @@ def read_policies(file: Document, environments: Collection[str], problems: list[
     if environments:  # else the document's own check says so
         for glob in unmatched:
             path = ("policy", "environments", glob)
-            problems.append(file.problem(path, f"matches no environment; {near(glob, environments)}"))
+            problems.append(file.problem(path, f"matches no environment; {meant(glob, environments)}"))
     common = tuple(directory / name for name in settings.files)
     own = {
         environment: tuple(

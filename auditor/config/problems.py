@@ -1,7 +1,6 @@
 """Turns pydantic's errors into problems that name the file, the line, the key and the mend."""
 
-from collections.abc import Collection, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol, get_args
@@ -11,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from auditor.config.toml_lines import KeyPath, dotted, line_of, lines_of
 from auditor.model.errors import Problem
+from auditor.model.spelling import meant
 from auditor.policy.validation import in_toml_words, said_by_pydantic
 
 _SHOWN_LENGTH: Final = 20
@@ -71,17 +71,10 @@ def problems_of(
             yield written.problem(path, _message(detail, model))
 
 
-def near(word: str, known: Collection[str]) -> str:
-    """Help with a name that is not known: the nearest that is, else all of them."""
-    folded = {name.casefold(): name for name in known}
-    match = get_close_matches(word.casefold(), folded, n=1)
-    return f'did you mean "{folded[match[0]]}"?' if match else f"known here: {', '.join(sorted(known)) or 'none'}"
-
-
 def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
     kind, location = detail["type"], detail["loc"]
     if kind == "extra_forbidden":
-        return f"unknown key; {near(str(location[-1]), _keys_at(model, location[:-1]))}"
+        return f"unknown key; {meant(str(location[-1]), _keys_at(model, location[:-1]))}"
     if kind == "missing":
         return "is missing; add it"
     if "error" in detail.get("ctx", {}):  # of our own validators, which say it well

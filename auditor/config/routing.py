@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 
 from auditor.alerts.base import HookKind, HookSettings
 from auditor.config.document import AuditorDocument
-from auditor.config.problems import Document, near
+from auditor.config.problems import Document
 from auditor.model.errors import Problem
+from auditor.model.spelling import meant
 from auditor.policy.routing.owners import Owners
 from auditor.policy.routing.routing import Destination, Routing
 from auditor.policy.routing.windows import Windows
@@ -56,5 +57,5 @@ def routing_problems(file: Document, hooks: Hooks, environments: Collection[str]
                     if not any(fnmatchcase(known.casefold(), glob.casefold()) for known in environments):
                         yield file.problem(
                             ("hooks", name, key, number, "environment"),
-                            f'"{glob}" matches no environment; {near(glob, environments)}',
+                            f'"{glob}" matches no environment; {meant(glob, environments)}',
                         )

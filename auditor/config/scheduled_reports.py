@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, model_validator
 
 from auditor.alerts.base import HookKind, HookSettings
-from auditor.config.problems import Document, near
+from auditor.config.problems import Document
 from auditor.config.timing import Timing
 from auditor.model.errors import ConfigError, Problem
+from auditor.model.spelling import meant
 from auditor.policy.base import Framework
 from auditor.policy.spans import Duration
 from auditor.reports.base import AWS_ACCOUNT, AWS_REGION, Aws, Demanding
@@ -97,15 +98,15 @@ def report_problems(
         for number, wanted in enumerate(settings.formats):
             if wanted not in formats():
                 path = ("reports", name, "formats", number)
-                yield file.problem(path, f'unknown format "{wanted}"; {near(wanted, formats())}')
+                yield file.problem(path, f'unknown format "{wanted}"; {meant(wanted, formats())}')
         for number, glob in enumerate(settings.environments):
             if not any(fnmatchcase(environment, glob) for environment in environments):
                 path = ("reports", name, "environments", number)
-                yield file.problem(path, f'"{glob}" matches no environment; {near(glob, environments)}')
+                yield file.problem(path, f'"{glob}" matches no environment; {meant(glob, environments)}')
         for number, hook in enumerate(settings.hooks):
             path = ("reports", name, "hooks", number)
             if hook not in written_hooks:
-                yield file.problem(path, f'unknown hook "{hook}"; {near(hook, written_hooks)}')
+                yield file.problem(path, f'unknown hook "{hook}"; {meant(hook, written_hooks)}')
             elif hook in hooks and not hooks[hook][0].takes_reports:
                 yield file.problem(
                     path,

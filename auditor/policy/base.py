@@ -11,6 +11,7 @@ import msgspec
 from auditor.model.finding import Violation
 from auditor.model.history import NO_HISTORY, History
 from auditor.model.lookup import Observation, TokenMetadata
+from auditor.model.spelling import meant
 from auditor.model.table import Table
 from auditor.policy.scopes import RiskSettings, RiskTier
 
@@ -51,7 +52,7 @@ class Framework(StrEnum):
         for framework in cls:
             if name.casefold() in (framework.slug, framework.value.casefold()):
                 return framework
-        raise ValueError(f'unknown framework "{name}"; known are {", ".join(one.slug for one in cls)}')
+        raise ValueError(f'unknown framework "{name}"; {meant(name, [one.slug for one in cls])}')
 
 
 Controls = Mapping[Framework, tuple[str, ...]]

@@ -1,12 +1,12 @@
 """Whether a policy fits the rules: every problem at once, each with the path of its key."""
 
 from collections.abc import Collection, Iterable, Iterator
-from difflib import get_close_matches
 from typing import Final, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from auditor.model.spelling import meant
 from auditor.policy.base import Params, Rule
 from auditor.policy.document import PolicyDocument, RuleSettings
 from auditor.policy.written.validation import check_written
@@ -14,7 +14,6 @@ from auditor.policy.written.validation import check_written
 KeyPath = tuple[str | int, ...]
 """Keys and list indices from the top of the document: ``("rules", "DT-EXP-02", "max_days", "high")``."""
 
-_FEW: Final = 20
 _IN_TOML_WORDS: Final = {
     "string_type": "must be text in quotes",
     "path_type": "must be text in quotes",
@@ -44,7 +43,7 @@ def check_document(document: PolicyDocument, rules: Iterable[Rule]) -> list[tupl
             problems.append((place, f'"{rule_id}" is set up in its own [[rule]] table; move these keys there'))
             continue
         if rule is None:
-            problems.append((place, _unknown("rule", rule_id, known)))
+            problems.append((place, f"unknown rule; {meant(rule_id, known)}"))
             continue
         try:
             document.params_of(rule)
@@ -58,7 +57,7 @@ def _problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[tup
         path = detail["loc"]
         if detail["type"] == "extra_forbidden":
             parent = _model_at(model, path[:-1])
-            message = _unknown("parameter", str(path[-1]), _keys(parent) if parent else ())
+            message = f"unknown parameter; {meant(str(path[-1]), _keys(parent) if parent else ())}"
         elif detail["type"] == "missing":
             message = "is missing; add it"
         elif detail["type"] == "value_error":
@@ -84,15 +83,6 @@ def said_by_pydantic(detail: ErrorDetails) -> str:
     """Return what pydantic says is wrong, as the end of a sentence that began with the key."""
     message = detail["msg"].replace("Input should", "must", 1)
     return message[:1].lower() + message[1:]
-
-
-def _unknown(noun: str, name: str, known: Collection[str]) -> str:
-    """Say that a name is unknown, with the nearest known one, or all of them where they are few."""
-    folded = {candidate.casefold(): candidate for candidate in known}
-    near = get_close_matches(name.casefold(), folded, n=1)
-    if near:
-        return f'unknown {noun}; did you mean "{folded[near[0]]}"?'
-    return f"unknown {noun}" + (f"; known here: {', '.join(sorted(known))}" if 0 < len(known) <= _FEW else "")
 
 
 def _keys(model: type[BaseModel]) -> Collection[str]:

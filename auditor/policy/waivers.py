@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from auditor.model.finding import Severity, Transition, Violation, Waived
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.model.secret import TOKEN_FORMAT
+from auditor.model.spelling import meant
 from auditor.model.table import Table
 from auditor.model.waiver import Waiver
 from auditor.policy.lifecycle import Change, KnownFinding
@@ -200,7 +201,7 @@ def check_waivers(document: WaiversDocument, environments: Mapping[str, Setting]
             if finding.environment not in environments:
                 yield (
                     (*place, "finding", position),
-                    f'"{key}": unknown environment "{finding.environment}"; {_listed(environments)}',
+                    f'"{key}": unknown environment "{finding.environment}"; {meant(finding.environment, environments)}',
                 )
             elif finding.rule_id not in environments[finding.environment].rules:
                 yield (*place, "finding", position), f'"{key}": unknown rule "{finding.rule_id}"; {_LISTED}'

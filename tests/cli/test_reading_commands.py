@@ -109,7 +109,7 @@ def test_unknown_environment_exits_with_2(swept: Site) -> None:
     for command in ("findings", "report"):
         done = swept.run(command, "--environment", "prd")
         assert (done.exit_code, done.out) == (2, "")
-        assert "prod, staging" in done.complaints[0]
+        assert done.complaints == ['--environment: unknown environment "prd"; did you mean "prod"?']
 
 
 def test_rules_are_listed_and_explained_without_a_configuration() -> None:
@@ -156,7 +156,7 @@ def test_rules_are_listed_and_explained_without_a_configuration() -> None:
 def test_unknown_rule_is_told_with_the_nearest() -> None:
     done = run("rules", "DT-EXP-1", environ=ordinary_environ())
     assert done.exit_code == 2
-    assert "did you mean DT-EXP-" in done.complaints[0]
+    assert done.complaints == ['rule DT-EXP-1: no such rule; did you mean "DT-EXP-01"?']
 
 
 @pytest.mark.parametrize("name", ["html", "json", "csv", "csv-coverage", "csv-verdicts"])
@@ -259,8 +259,8 @@ def test_report_on_one_framework_holds_only_what_bears_on_it(swept: Site) -> Non
 
 def test_unknown_framework_exits_with_2_and_those_that_are_known(swept: Site) -> None:
     done = swept.run("report", "--framework", "hipaa")
-    known = "owasp-nhi, nist-800-53, iso-27001, pci-dss, cis, soc-2, nis2, dora"
-    assert (done.exit_code, done.complaints) == (2, [f'--framework: unknown framework "hipaa"; known are {known}'])
+    known = "cis, dora, iso-27001, nis2, nist-800-53, owasp-nhi, pci-dss, soc-2"
+    assert (done.exit_code, done.complaints) == (2, [f'--framework: unknown framework "hipaa"; known here: {known}'])
 
 
 def test_unknown_format_exits_with_2_and_the_nearest(swept: Site) -> None:

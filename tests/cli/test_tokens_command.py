@@ -156,7 +156,7 @@ def test_unknown_environment_is_told_before_anything_is_read(files: Site) -> Non
         done = files.run("tokens", *arguments, stdin=b"not looked at")
         assert (done.exit_code, done.complaints) == (
             2,
-            ['tokens: unknown environment "prd"; configured are prod, staging'],
+            ['tokens: unknown environment "prd"; did you mean "prod"?'],
         )
 
 

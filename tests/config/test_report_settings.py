@@ -51,7 +51,11 @@ def test_previous_days_are_by_the_clock_of_the_time_zone() -> None:
         ('every = "1d"\nformats = ["html"]\nhooks = ["mial"]', 3, 'unknown hook "mial"; did you mean'),
         ('every = "1d"\nformats = ["html"]\nhooks = ["duty"]', 3, 'hook "duty" is of type "pagerduty", which knows'),
         ('every = "1d"\nformats = ["html"]\nenvironments = ["dev*"]', 3, '"dev*" matches no environment'),
-        ('every = "1d"\nformats = ["html"]\nframeworks = ["soc2"]', 3, 'unknown framework "soc2"; known are owasp-nhi'),
+        (
+            'every = "1d"\nformats = ["html"]\nframeworks = ["soc2"]',
+            3,
+            'unknown framework "soc2"; did you mean "soc-2"?',
+        ),
         ('every = "1d"\nformats = ["html"]\nperiod = "next month"', 3, "'previous day'"),
         ('every = "1d"\nformats = ["html"]\nkeep = 0', 3, "reports.r.keep"),
     ],

@@ -7,10 +7,10 @@ and ``check_condition`` refuses what could grow within them.
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
 from auditor.model.lookup import Observation, TokenMetadata
+from auditor.model.spelling import meant
 from auditor.policy.base import Context, NotAssessable
 from auditor.policy.written.syntax import Node, read_checked
 from auditor.policy.written.variables import LOCATION_FIELDS, VARIABLES, Shape, Variable
@@ -92,8 +92,8 @@ def _hint(message: str) -> str:
     fields = [known.removeprefix(f"{name}.") for known in VARIABLES if known.startswith(f"{name}.")]
     if fields:
         return f"; name one of its fields: {', '.join(fields)}"
-    near = get_close_matches(name, VARIABLES, n=1)
-    return f'; did you mean "{near[0]}"?' if near else ""
+    hint = meant(name, VARIABLES, otherwise="")
+    return f"; {hint}" if hint else ""
 
 
 def _wrong_in(node: Node, loops: int = 0) -> Iterable[str]:

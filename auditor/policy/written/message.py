@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from difflib import get_close_matches
 from string import Formatter
 from typing import Any, Final
 
 import msgspec
 
+from auditor.model.spelling import meant
 from auditor.policy.wording import listed, minute, shortened
 from auditor.policy.written.variables import VARIABLES, Shape, json_value
 
@@ -61,8 +61,8 @@ def discriminate(names: Iterable[str], values: Mapping[str, Any]) -> str:
 def _wrong_name(name: str) -> Iterable[str]:
     variable = VARIABLES.get(name)
     if variable is None:
-        near = get_close_matches(name, VARIABLES, n=1)
-        yield f'"{name}" is no variable' + (f'; did you mean "{near[0]}"?' if near else "")
+        hint = meant(name, VARIABLES, otherwise="")
+        yield f'"{name}" is no variable' + (f"; {hint}" if hint else "")
     elif name in _UNSHOWN or variable.shape is Shape.TEXT_BY_TEXT:
         yield f'"{name}" cannot be shown here' + ("; it is another in every sweep" if name == "now" else "")
 
