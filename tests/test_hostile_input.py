@@ -169,7 +169,7 @@ LONG_AGO, FAR = "0001-01-01T00:00:00.000+14:00", "9999-12-31T23:59:59.999-14:00"
 ANSWERS: Mapping[str, tuple[dict[str, object], str]] = {
     "unknown fields": ({"tokenType": {"a": [1]}, "score": 1e308}, ""),
     "nothing known": (
-        dict.fromkeys(("name", "owner", "enabled", "scopes", "creationDate", "expirationDate", "lastUsedDate")),
+        dict.fromkeys(("name", "owner", "enabled", "creationDate", "expirationDate", "lastUsedDate")),
         "",
     ),
     "year 1": ({"creationDate": "0001-01-01T00:00:00.000Z", "lastUsedDate": "0001-01-01T00:00:00.000Z"}, ""),
@@ -182,6 +182,7 @@ ANSWERS: Mapping[str, tuple[dict[str, object], str]] = {
     "number for a date": ({"expirationDate": 1767225600000}, "does not fit the API"),
     "word for a flag": ({"enabled": "yes"}, "does not fit the API"),
     "word for a list": ({"scopes": "metrics.read"}, "does not fit the API"),
+    "no list of scopes": ({"scopes": None}, "does not fit the API"),
     "number in a list": ({"scopes": ["metrics.read", 7]}, "does not fit the API"),
     "list for a name": ({"name": ["a", "b"]}, "does not fit the API"),
     "no id": ({"id": None}, "does not fit the API"),

@@ -2,8 +2,10 @@
 
 Sources: the provider's page *POST token lookup* (v2); ``POST /api/v1/tokens/lookup`` answers ``id, name, userId,
 revoked, created, expires, lastUse, personalAccessToken, scopes`` with times in milliseconds since the epoch. In the
-provider's OpenAPI document every field is optional; here ``id`` is not, because an answer that names no token is no
-answer about one, whoever sent it. Unknown fields and scopes are tolerated: the provider adds both without notice.
+provider's OpenAPI document every field is optional; here two are not. An answer without ``id`` is about no token,
+whoever sent it; and one without ``scopes``, as it gives a token that has none an empty list, leaves unknown what its
+token may do: taken for nothing, it would end findings. Unknown fields and scopes are tolerated: the provider adds both
+without notice.
 A page of ``GET /api/v2/apiTokens`` holds the same objects.
 """
 
@@ -46,6 +48,7 @@ class MalformedAnswer(Exception):
 
 class _V2(msgspec.Struct, rename="camel", gc=False):
     id: str
+    scopes: list[str]
     name: str | None = None
     owner: str | None = None
     enabled: bool | None = None
@@ -55,12 +58,12 @@ class _V2(msgspec.Struct, rename="camel", gc=False):
     expiration_date: datetime | None = None
     last_used_date: datetime | None = None
     last_used_ip_address: str | None = None
-    scopes: list[str] | None = None
     additional_metadata: dict[str, str | None] | None = None
 
 
 class _V1(msgspec.Struct, rename="camel", gc=False):
     id: str
+    scopes: list[str]
     name: str | None = None
     user_id: str | None = None
     revoked: bool | None = None
@@ -68,7 +71,6 @@ class _V1(msgspec.Struct, rename="camel", gc=False):
     created: int | None = None
     expires: int | None = None
     last_use: int | None = None
-    scopes: list[str] | None = None
 
 
 class _Page(msgspec.Struct, rename="camel", gc=False):
@@ -106,7 +108,7 @@ def decode(api: Api, body: bytes) -> TokenMetadata:
 
     Raises ``MalformedAnswer`` where the body is not the API's. Characters that no database can hold (NUL, half of
     a surrogate pair) are replaced by U+FFFD; of a whole token in a text, somebody's name for a token for instance, the
-    secret part is cut off; dates become UTC.
+    secret part is cut off; a name, owner or address that is blank is none; dates become UTC.
     """
     return _reading(_DECODERS[api], body)
 
@@ -214,9 +216,7 @@ def _from_milliseconds(value: int | None) -> datetime | None:
     return None if value is None else _utc(_EPOCH + timedelta(milliseconds=value))
 
 
-def _scopes(scopes: list[str] | None) -> tuple[str, ...]:
-    if not scopes:
-        return ()
+def _scopes(scopes: list[str]) -> tuple[str, ...]:
     return tuple(sorted({_short_scope(scope) if len(scope) <= _SHORT else _scope(scope) for scope in scopes if scope}))
 
 
@@ -239,7 +239,7 @@ def _storable(text: str) -> str:
 
 
 def _storable_or_none(text: str | None) -> str | None:
-    return None if text is None else _storable(text)
+    return None if text is None or text.isspace() else _storable(text) or None
 
 
 def _kind_of(body: bytes) -> str:

@@ -31,11 +31,11 @@ APIS: tuple[Api, ...] = ("v1", "v2")
 
 
 def v2(**fields: object) -> TokenMetadata:
-    return decode("v2", json.dumps({"id": ID, **fields}).encode())
+    return decode("v2", json.dumps({"id": ID, "scopes": [], **fields}).encode())
 
 
 def v1(**fields: object) -> TokenMetadata:
-    return decode("v1", json.dumps({"id": ID, **fields}).encode())
+    return decode("v1", json.dumps({"id": ID, "scopes": [], **fields}).encode())
 
 
 def refusal(api: Api, body: bytes) -> str:
@@ -90,16 +90,30 @@ def test_v1_says_the_same_in_its_own_words() -> None:
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_every_field_but_the_id_may_be_absent(api: Api) -> None:
-    assert decode(api, b'{"id":"x"}') == TokenMetadata(id="x")
+def test_every_field_but_the_id_and_the_scopes_may_be_absent(api: Api) -> None:
+    assert decode(api, b'{"id":"x","scopes":[]}') == TokenMetadata(id="x")
 
 
 def test_null_means_absent() -> None:
     names = ("name", "owner", "enabled", "personalAccessToken", "creationDate", "modifiedDate", "expirationDate")
-    more = ("lastUsedDate", "lastUsedIpAddress", "scopes", "additionalMetadata")
+    more = ("lastUsedDate", "lastUsedIpAddress", "additionalMetadata")
     assert v2(**dict.fromkeys(names + more)) == TokenMetadata(id=ID)
-    v1_names = ("name", "userId", "revoked", "personalAccessToken", "created", "expires", "lastUse", "scopes")
+    v1_names = ("name", "userId", "revoked", "personalAccessToken", "created", "expires", "lastUse")
     assert v1(**dict.fromkeys(v1_names)) == TokenMetadata(id=ID)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\u2003"])
+def test_blank_name_and_owner_are_none(blank: str) -> None:
+    assert v2(name=blank, owner=blank, lastUsedIpAddress=blank) == TokenMetadata(id=ID)
+    assert v1(name=blank, userId=blank) == TokenMetadata(id=ID)
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_answer_that_lists_no_scopes_is_no_answer_of_a_token_without_any(api: Api) -> None:
+    told = "answer does not fit the API: Object missing required field `scopes`"
+    assert refusal(api, b'{"id":"x"}') == told
+    told = "answer does not fit the API: Expected `array`, got `null` - at `$.scopes`"
+    assert refusal(api, b'{"id":"x","scopes":null}') == told
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -165,7 +179,7 @@ def test_first_and_last_instant_are_moved_off_what_the_database_takes_for_infini
     ],
 )
 def test_date_outside_of_the_calendar_is_told_as_such(api: Api, field: str, value: str) -> None:
-    body = f'{{"id":"x","{field}":{value}}}'.encode()
+    body = f'{{"id":"x","scopes":[],"{field}":{value}}}'.encode()
     assert refusal(api, body) == "answer holds a date outside of the years 1 to 9999"
 
 
@@ -190,7 +204,9 @@ def test_what_no_database_can_hold_is_replaced(api: Api, written: str, kept: str
 
 
 def test_what_no_database_can_hold_is_replaced_in_additional_metadata_and_address() -> None:
-    metadata = decode("v2", rb'{"id":"x","additionalMetadata":{"a\ud800":"\u0000"},"lastUsedIpAddress":"\u0000"}')
+    metadata = decode(
+        "v2", rb'{"id":"x","scopes":[],"additionalMetadata":{"a\ud800":"\u0000"},"lastUsedIpAddress":"\u0000"}'
+    )
     assert metadata.additional_metadata == {"a\ufffd": "\ufffd"}
     assert metadata.last_used_ip_address == "\ufffd"
 
@@ -230,7 +246,7 @@ def test_scopes_can_be_told_apart_when_they_are_joined(api: Api) -> None:
         (b"  <?xml version='1.0'?>", "an HTML page instead of the API's answer (a proxy or a login page?)"),
         (b'{"id":"G3DFPBEJ"', "answer is not JSON, or was cut short"),
         (b'{"id":"G3DFPBEJ","name":"G3DFP', "answer is not JSON, or was cut short"),
-        (b'{"id":"G3DFPBEJ"}G3DFPBEJ', "answer is not JSON, or was cut short"),
+        (b'{"id":"G3DFPBEJ","scopes":[]}G3DFPBEJ', "answer is not JSON, or was cut short"),
         (b'{"id":"x","name":"\xff\xfeG3DFPBEJ"}', "answer is not JSON, or was cut short"),
         (b'{"id":"x","name":"\xed\xa0\x80"}', "answer is not JSON, or was cut short"),
         (b'\xef\xbb\xbf{"id":"x"}', "answer is not JSON, or was cut short"),
@@ -239,7 +255,7 @@ def test_scopes_can_be_told_apart_when_they_are_joined(api: Api) -> None:
         (b"null", "answer does not fit the API: Expected `object`, got `null`"),
         (b'{"name":"G3DFPBEJ"}', "answer does not fit the API: Object missing required field `id`"),
         (b'{"id":null}', "answer does not fit the API: Expected `str`, got `null` - at `$.id`"),
-        (b'{"id":""}', "answer does not fit the API: empty id"),
+        (b'{"id":"","scopes":[]}', "answer does not fit the API: empty id"),
         (b'{"id":["G3DFPBEJ"]}', "answer does not fit the API: Expected `str`, got `array` - at `$.id`"),
         (
             b'{"id":"x","scopes":["G3DFP",1]}',
@@ -269,7 +285,7 @@ def test_what_is_not_the_apis_answer_is_told_without_any_of_it(api: Api, body: b
     ],
 )
 def test_wrong_type_is_told_by_its_field(api: Api, fields: str, told: str) -> None:
-    assert refusal(api, f'{{"id":"x",{fields}}}'.encode()) == f"answer does not fit the API: {told}"
+    assert refusal(api, f'{{"id":"x","scopes":[],{fields}}}'.encode()) == f"answer does not fit the API: {told}"
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -333,6 +349,7 @@ def test_any_object_is_decoded_or_malformed(api: Api, fields: dict[str, Any]) ->
 
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+SAID = TEXT.filter(str.strip)
 SCOPES = st.sets(st.text(st.characters(exclude_characters="\0\x1f", exclude_categories=["Cs"]), min_size=1))
 DATES = st.none() | st.datetimes(timezones=st.just(UTC)).filter(lambda date: 1 < date.year < 9999)
 
@@ -341,15 +358,15 @@ DATES = st.none() | st.datetimes(timezones=st.just(UTC)).filter(lambda date: 1 <
     st.builds(
         TokenMetadata,
         id=TEXT.filter(bool),
-        name=st.none() | TEXT,
-        owner=st.none() | TEXT,
+        name=st.none() | SAID,
+        owner=st.none() | SAID,
         enabled=st.none() | st.booleans(),
         personal_access_token=st.none() | st.booleans(),
         creation_date=DATES,
         modified_date=DATES,
         expiration_date=DATES,
         last_used_date=DATES,
-        last_used_ip_address=st.none() | TEXT,
+        last_used_ip_address=st.none() | SAID,
         scopes=SCOPES.map(lambda scopes: tuple(sorted(scopes))),
         additional_metadata=st.dictionaries(TEXT, TEXT),
     )

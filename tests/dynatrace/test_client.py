@@ -41,7 +41,7 @@ from tests.dynatrace.lookup_servers import (
     make_certificate,
 )
 
-FOUND = http(200, json.dumps({"id": PUBLIC_ID}).encode(), Content_Type="application/json")
+FOUND = http(200, json.dumps({"id": PUBLIC_ID, "scopes": []}).encode(), Content_Type="application/json")
 MISSING = http(404, b'{"error":{"code":404,"message":"Token not found"}}')
 
 
@@ -163,7 +163,7 @@ async def test_wrong_base_url_is_never_missing() -> None:
         (http(200), "empty answer"),
         (http(200, b"{}"), "answer does not fit the API: Object missing required field `id`"),
         (
-            http(200, gzip.compress(b'{"id":"x"}', mtime=0), Content_Encoding="gzip"),
+            http(200, gzip.compress(b'{"id":"x","scopes":[]}', mtime=0), Content_Encoding="gzip"),
             "answer is compressed, which was not asked for",
         ),
     ],
@@ -173,7 +173,7 @@ async def test_good_status_without_a_good_answer_is_malformed(answer: bytes, rea
 
 
 async def test_encoding_that_is_none_is_no_compression() -> None:
-    lookup = await answered(http(200, b'{"id":"x"}', Content_Encoding="Identity"))
+    lookup = await answered(http(200, b'{"id":"x","scopes":[]}', Content_Encoding="Identity"))
     assert lookup.outcome is Outcome.FOUND
 
 
@@ -306,7 +306,7 @@ def quota(remaining: int, seconds: float) -> dict[str, str]:
 
 @pytest.mark.parametrize("status", [200, 429])
 async def test_nothing_is_sent_before_a_quota_that_is_used_up_is_reset(status: int) -> None:
-    answer = http(status, json.dumps({"id": PUBLIC_ID}).encode(), **quota(0, 50))
+    answer = http(status, json.dumps({"id": PUBLIC_ID, "scopes": []}).encode(), **quota(0, 50))
     async with (
         answering(answer, FOUND) as server,
         client_of(server.url, attempts=1) as client,
@@ -321,7 +321,7 @@ async def test_nothing_is_sent_before_a_quota_that_is_used_up_is_reset(status: i
 
 async def test_quota_that_is_reset_much_later_ends_the_lookups_until_then() -> None:
     clock = SteppedClock(NOW)
-    answer = http(200, json.dumps({"id": PUBLIC_ID}).encode(), **quota(0, 3600))
+    answer = http(200, json.dumps({"id": PUBLIC_ID, "scopes": []}).encode(), **quota(0, 3600))
     async with answering(answer, FOUND) as server, client_of(server.url, clock=clock) as client:
         assert (await client.lookup(TOKEN)).outcome is Outcome.FOUND
         assert await client.lookup(TOKEN) == failed(
@@ -334,7 +334,7 @@ async def test_quota_that_is_reset_much_later_ends_the_lookups_until_then() -> N
 
 
 async def test_no_more_are_under_way_than_a_quota_leaves() -> None:
-    answer = http(200, json.dumps({"id": PUBLIC_ID}).encode(), **quota(2, 50))
+    answer = http(200, json.dumps({"id": PUBLIC_ID, "scopes": []}).encode(), **quota(2, 50))
     async with answering(answer) as server, client_of(server.url) as client:
         assert client.room > 2
         await client.lookup(TOKEN)
@@ -433,7 +433,7 @@ async def test_chunked_answer_is_limited_too() -> None:
 
 
 async def test_answer_of_just_the_limit_is_read() -> None:
-    body = b'{"id":"x","n":"' + b"n" * (ANSWER_LIMIT - 17) + b'"}'
+    body = b'{"id":"x","scopes":[],"n":"' + b"n" * (ANSWER_LIMIT - 29) + b'"}'
     assert len(body) == ANSWER_LIMIT
     assert (await answered(http(200, body))).outcome is Outcome.FOUND
     assert (await answered(http(200, body + b" "))).outcome is Outcome.MALFORMED
@@ -484,7 +484,7 @@ async def test_nothing_that_a_server_sends_makes_a_lookup_raise_or_be_evidence(s
 
 
 async def test_second_answer_that_nobody_asked_for_is_not_taken_for_the_next_tokens() -> None:
-    other = http(200, b'{"id":"somebody else"}')
+    other = http(200, b'{"id":"somebody else","scopes":[]}')
     async with answering(FOUND + other, FOUND) as server, client_of(server.url) as client:
         lookups = [await client.lookup(TOKEN), await client.lookup(TOKEN)]
     assert [lookup.metadata.id for lookup in lookups if lookup.metadata] == [PUBLIC_ID, PUBLIC_ID]

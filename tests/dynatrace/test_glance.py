@@ -12,7 +12,7 @@ from auditor.dynatrace.glance import content_of
 from auditor.model.lookup import Outcome
 from tests.dynatrace.lookup_servers import PUBLIC_ID, TOKEN, Server, client_of, http, listening
 
-FOUND = http(200, b'{"id":"%b"}' % PUBLIC_ID.encode())
+FOUND = http(200, b'{"id":"%b","scopes":[]}' % PUBLIC_ID.encode())
 
 _LINES = [
     b"Content-Length: 2",
@@ -139,7 +139,7 @@ async def test_answer_that_nobody_asked_for_ends_its_connection(first: bytes) ->
             await writer.drain()
             if is_first:
                 await asyncio.sleep(0.01)
-                writer.write(http(200, b'{"id":"somebody else"}'))
+                writer.write(http(200, b'{"id":"somebody else","scopes":[]}'))
                 is_sent.set()
 
     async with listening(serve) as server, client_of(server.url, attempts=1) as client:

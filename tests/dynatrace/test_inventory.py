@@ -82,9 +82,9 @@ async def test_list_goes_over_as_many_pages_as_it_takes(monkeypatch: pytest.Monk
 
 
 async def test_first_page_is_asked_for_in_full_and_the_next_by_its_key_alone() -> None:
-    token = {"id": PUBLIC_ID}
+    token = {"id": PUBLIC_ID, "scopes": []}
     async with (
-        answering(page(token, nextPageKey="A+B/="), page({"id": "dt0c01.B"})) as server,
+        answering(page(token, nextPageKey="A+B/="), page({"id": "dt0c01.B", "scopes": []})) as server,
         client_of(server.url) as client,
     ):
         pages = await pages_of(client)
@@ -133,7 +133,7 @@ async def test_list_that_cannot_be_had_is_no_empty_list(fault: Fault, outcome: O
 
 async def test_failure_of_a_later_page_ends_the_list() -> None:
     async with (
-        answering(page({"id": PUBLIC_ID}, nextPageKey="next"), http(500)) as server,
+        answering(page({"id": PUBLIC_ID, "scopes": []}, nextPageKey="next"), http(500)) as server,
         client_of(server.url, attempts=1) as client,
     ):
         tokens = listed(client)
@@ -143,14 +143,14 @@ async def test_failure_of_a_later_page_ends_the_list() -> None:
 
 
 async def test_list_that_ends_before_its_own_count_is_not_whole() -> None:
-    token = {"id": PUBLIC_ID}
+    token = {"id": PUBLIC_ID, "scopes": []}
     assert await failure(page(token, totalCount=2)) == "the list ended after 1 of 2 tokens"
     async with answering(page(token, totalCount=1)) as server, client_of(server.url) as client:
         assert len(await pages_of(client)) == 1
 
 
 async def test_list_that_goes_round_in_circles_ends() -> None:
-    again = page({"id": PUBLIC_ID}, nextPageKey="same")
+    again = page({"id": PUBLIC_ID, "scopes": []}, nextPageKey="same")
     assert "does not end" in await failure(again)
     assert "does not end" in await failure(page(nextPageKey="more"))
 
@@ -166,7 +166,7 @@ async def test_answer_that_is_no_list_is_malformed(body: bytes) -> None:
 
 
 async def test_page_may_be_larger_than_a_lookups_answer_but_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    large = page({"id": PUBLIC_ID, "name": "x" * 2_000_000})
+    large = page({"id": PUBLIC_ID, "scopes": [], "name": "x" * 2_000_000})
     async with answering(large) as server, client_of(server.url, attempts=1) as client:
         assert len(await pages_of(client)) == 1
     monkeypatch.setattr(inventory, "PAGE_LIMIT", 1_000_000)
