@@ -40,9 +40,9 @@ def read_feeds(paths: FeedPaths, directory: Path) -> tuple[Feeds, list[Problem]]
 
     feeds = Feeds(
         owners=read("owners", paths.owners, _owners),
-        leavers=read("leavers", paths.leavers, lambda path: _instants(path, "owner", "left_at", str.casefold)),
+        leavers=read("leavers", paths.leavers, lambda path: _instants(path, "owner", "left_at", str.casefold, min)),
         attestations=read(
-            "attestations", paths.attestations, lambda path: _instants(path, "token", "confirmed_at", str)
+            "attestations", paths.attestations, lambda path: _instants(path, "token", "confirmed_at", str, max)
         ),
         unread=unread,
     )
@@ -54,8 +54,19 @@ def _owners(path: Path) -> frozenset[str]:
     return frozenset(line.casefold() for line in lines if line and not line.startswith("#"))
 
 
-def _instants(path: Path, key: str, value: str, fold: Callable[[str], str]) -> dict[str, datetime]:
-    return {fold(name): _instant(line, value, at) for line, name, at in rows_of(path, key, value)}
+def _instants(
+    path: Path,
+    key: str,
+    value: str,
+    fold: Callable[[str], str],
+    chosen: Callable[[datetime, datetime], datetime],
+) -> dict[str, datetime]:
+    """Return the instant of each name; ``chosen`` of those of one that has several rows."""
+    instants: dict[str, datetime] = {}
+    for line, name, at in rows_of(path, key, value):
+        instant, folded = _instant(line, value, at), fold(name)
+        instants[folded] = chosen(instants.get(folded, instant), instant)
+    return instants
 
 
 def _instant(line: int, column: str, at: str) -> datetime:

@@ -13,6 +13,8 @@ Unit = Literal["day", "week", "month", "quarter", "year"]
 
 _DAY: Final = timedelta(days=1)
 _TICK: Final = timedelta(microseconds=1)
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 9998
 
 
 class Period(NamedTuple):
@@ -49,7 +51,8 @@ def parse_period(text: str) -> Period:
         start, end = _days_of(first)
         if slash:
             end = _days_of(last)[1]
-    except ValueError:
+        _require_usable(start, end)
+    except (ValueError, OverflowError):
         raise ValueError(
             f'"{text}" is no period; write 2026, 2026-Q3, 2026-07, 2026-W12, 2026-07-14 or 2026-07-14/2026-08-13'
         ) from None
@@ -90,6 +93,12 @@ def _days_of(text: str) -> tuple[date, date]:
     return day, day
 
 
+def _require_usable(*days: date) -> None:
+    """Raise ``ValueError`` for the ends of the calendar, beside which reports would reckon with days that it lacks."""
+    if not all(_FIRST_YEAR <= day.year <= _LAST_YEAR for day in days):
+        raise ValueError("out of range")
+
+
 def _last_of(year: int, month: int) -> date:
     return (date(year, month, 28) + 4 * _DAY).replace(day=1) - _DAY
 
@@ -100,9 +109,10 @@ def parse_instant(text: str) -> datetime:
     Raises ``ValueError``.
     """
     try:
-        if len(text) <= len("2026-09-30"):
-            return end_of(date.fromisoformat(text))
-        instant = datetime.fromisoformat(text)
-    except ValueError:
+        is_day = len(text) <= len("2026-09-30")
+        instant = end_of(date.fromisoformat(text)) if is_day else datetime.fromisoformat(text)
+        instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+        _require_usable(instant)
+    except (ValueError, OverflowError):
         raise ValueError(f'"{text}" is no day such as 2026-09-30, nor an instant such as 2026-09-30T12:00Z') from None
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    return instant

@@ -49,6 +49,14 @@ def test_attestations_keep_the_tokens_as_they_are_written(tmp_path: Path) -> Non
     assert told == []
 
 
+def test_of_several_rows_the_first_leaving_and_the_last_confirmation_count(tmp_path: Path) -> None:
+    days = ("2026-09-20", "2020-01-01", "2026-10-01")
+    feeds, _told = read(tmp_path, "owner,left_at\n" + "".join(f"Ann,{day}\n" for day in days))
+    assert feeds.leavers == {"ann": datetime(2020, 1, 1, tzinfo=UTC)}
+    feeds, _told = read(tmp_path, "token,confirmed_at\n" + "".join(f"dt0c01.A,{day}\n" for day in days), "attestations")
+    assert feeds.attestations == {"dt0c01.A": datetime(2026, 10, 1, tzinfo=UTC)}
+
+
 def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
     assert read(tmp_path, "\ufeff" + GOOD)[0].leavers == {"john.smith": datetime(2026, 3, 31, tzinfo=UTC)}
 

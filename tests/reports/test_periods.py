@@ -28,7 +28,10 @@ def test_period_is_of_whole_days(text: str, first: date, last: date) -> None:
     assert period.end == datetime(last.year, last.month, last.day, 23, 59, 59, 999_999, UTC)
 
 
-@pytest.mark.parametrize("text", ["", "Q3", "2026-Q5", "2026-13", "2026-W54", "2026-02-30", "2026-07/", "0000"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "Q3", "2026-Q5", "2026-13", "2026-W54", "2026-02-30", "2026-07/", "0000", "0001", "9999-12", "9999-W52"],
+)
 def test_what_is_no_period_is_told_with_what_would_be(text: str) -> None:
     with pytest.raises(ValueError, match="is no period; write 2026, 2026-Q3"):
         parse_period(text)
@@ -52,7 +55,19 @@ def test_day_is_its_end_and_an_instant_itself(text: str, instant: datetime) -> N
     assert parse_instant(text) == instant
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-09-31", "2026-09-30T25:00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "2026-09-31",
+        "2026-09-30T25:00",
+        "0001-01-01",
+        "9999-12-31",
+        "0001-01-01T00:00+14:00",
+        "9999-12-31T23:59-05:00",
+    ],
+)
 def test_what_is_no_instant_is_told_with_what_would_be(text: str) -> None:
     with pytest.raises(ValueError, match="is no day such as 2026-09-30"):
         parse_instant(text)

@@ -1,5 +1,6 @@
 """DT-AUD-03: a waiver that ended and still stands, is longer than allowed, approved by nobody else, or unused."""
 
+import unicodedata
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -46,7 +47,7 @@ def check(standing: Standing, params: WaiverCare, settings: WaiverSettings, now:
             f"{counted(settings.max_days, 'day')} that the policy allows",
             max_days=settings.max_days,
         )
-    if waiver.approver.strip().casefold() in {"", waiver.owner.strip().casefold()}:
+    if _name(waiver.approver) in {"", _name(waiver.owner)}:
         yield _violation(
             waiver,
             "unapproved",
@@ -63,6 +64,11 @@ def check(standing: Standing, params: WaiverCare, settings: WaiverSettings, now:
             first_seen_at=iso(standing.first_seen_at),
             matched_at=iso_or_none(standing.matched_at),
         )
+
+
+def _name(text: str) -> str:
+    """Return a name as it compares: full-width letters are letters."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
 def _violation(waiver: Waiver, what: str, message: str, **evidence: object) -> Violation:

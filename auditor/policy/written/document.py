@@ -10,7 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, Field
 from auditor.model.finding import Severity
 from auditor.model.table import Table
 from auditor.policy.base import Framework
-from auditor.policy.selectors import Selector
+from auditor.policy.selectors import Selection
 
 _ID: Final = re.compile(r"[A-Z][A-Z0-9]{1,15}(?:-[A-Z0-9]{1,16}){1,3}")
 _SHIPPED_PREFIX: Final = "DT-"
@@ -46,7 +46,10 @@ def _said(text: str) -> str:
 
 
 def _in_utc(instant: datetime) -> datetime:
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside of the years 1 to 9999 in UTC") from None
 
 
 Line = Annotated[str, AfterValidator(_line)]
@@ -156,9 +159,9 @@ class WrittenRule(Table):
     """What to do about it."""
     enabled: bool = True
     """Whether the rule applies at all."""
-    only: tuple[Selector, ...] = ()
+    only: tuple[Selection, ...] = ()
     """Apply the rule to tokens that one of these selects; empty: to all."""
-    exempt: tuple[Selector, ...] = ()
+    exempt: tuple[Selection, ...] = ()
     """Never apply it to tokens that one of these selects."""
     test: tuple[RuleTest, ...] = ()
     """What the rule must say of given tokens."""
