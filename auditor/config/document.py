@@ -127,7 +127,7 @@ class ScheduleSettings(Timing):
     environments: tuple[str, ...] = ("*",)
     """Globs over the names of environments."""
     jitter_seconds: int = Field(default=60, ge=0, le=86_400)
-    """Each firing is moved by up to so much, so that many auditors do not all start at once."""
+    """Each sweep begins up to so much later, at random, so that those of many environments do not all begin at once."""
 
     @property
     def told(self) -> str:

@@ -5,7 +5,6 @@ nothing. Stopping lets batches under way be recorded and nothing new begin.
 """
 
 import asyncio
-import random
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
@@ -222,8 +221,8 @@ class Service:
             log.warning("no_schedules", effect="nothing is swept until auditor sweep is run or a schedule is added")
 
         async def fire(_name: str, settings: ScheduleSettings, slot: datetime) -> None:
-            delay = timedelta(seconds=random.uniform(0, settings.jitter_seconds))  # noqa: S311 -- jitter, not a secret
-            await self._take(slot, lambda: worker.fire(settings.environments, slot, delay))
+            jitter = timedelta(seconds=settings.jitter_seconds)
+            await self._take(slot, lambda: worker.fire(settings.environments, slot, jitter))
 
         async def fire_report(name: str, settings: ReportSettings, slot: datetime) -> None:
             await self._take(slot, lambda: worker.fire_report(name, settings, slot))

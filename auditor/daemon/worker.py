@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import random
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -242,15 +243,17 @@ class Worker:
         self._sweeps.shutdown.set()
         self._deliveries.stop(_PATIENCE_SECONDS)
 
-    async def fire(self, globs: Sequence[str], slot: datetime, delay: timedelta) -> None:
+    async def fire(self, globs: Sequence[str], slot: datetime, jitter: timedelta) -> None:
         """Enqueue the sweeps of a schedule's slot, unless another replica, or a sweep since, has taken it.
 
+        Each is to begin at an instant of its own, ``jitter`` later at most, so that they do not all begin at once.
         Raises ``StoreUnavailable`` where the database is away; a slot that was not taken can be fired again.
         """
         async with self._in_use() as assembly:
             config = assembly.config
             with translated():
                 for name in config.environments_matching(globs):
+                    delay = jitter * random.random()  # noqa: S311 -- no secret
                     await self._enqueue(name, config.document.environments[name].url, slot, delay)
 
     async def _enqueue(self, name: str, url: str, slot: datetime, delay: timedelta) -> None:
@@ -269,7 +272,7 @@ class Worker:
         if enqueued:
             note.info("sweep_enqueued", delay_seconds=round(delay.total_seconds()))
         else:
-            note.warning("slot_passed_over", reason="the sweep of an earlier slot has not ended yet")
+            note.warning("slot_passed_over", reason="an earlier slot's sweep has not ended, or waits out its jitter")
 
     async def _sweep(self, job: Job) -> None:
         """Run one queued sweep; one that is cut short by a stop, or by the database, is left to whoever comes next."""

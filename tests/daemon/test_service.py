@@ -21,7 +21,7 @@ from auditor.store.connection import Pool
 from auditor.store.ownership import Ownership
 from tests.alerts.alertmanager_receiver import AlertmanagerReceiver
 from tests.alerts.receivers import receiving
-from tests.daemon.stage import CONFIGURATION, Running, manager, running, samples_of, site, until
+from tests.daemon.stage import CONFIGURATION, ENVIRONMENT, Running, manager, running, samples_of, site, until
 
 ONCE = CONFIGURATION.replace('every = "1s"', 'every = "300d"')
 """A schedule whose last slot is caught up at the start, and whose next is far away."""
@@ -109,6 +109,16 @@ async def test_slot_that_comes_while_an_earlier_one_is_swept_is_passed_over(
             assert await value(database, "select count(*) from queue_job") == 1
             here.api.set_capacity(None)
             await service.until("sweep_started", 2)
+            assert await service.stop() == 0
+
+
+async def test_sweeps_of_one_slot_begin_each_at_an_instant_of_its_own(tmp_path: Path, database_url: Secret) -> None:
+    others = "".join(ENVIRONMENT.replace("prod", f"e{number}").replace("vault", f"v{number}") for number in range(5))
+    async with site(tmp_path, database_url) as here:
+        here.write(CONFIGURATION.replace("jitter_seconds = 0", "jitter_seconds = 14400") + others)
+        async with running(here) as service:
+            await service.until("sweep_enqueued", 6)
+            assert len({event["delay_seconds"] for event in service.said("sweep_enqueued")}) > 1
             assert await service.stop() == 0
 
 
