@@ -29,6 +29,11 @@ class About(msgspec.Struct, frozen=True, gc=False):
     tags: frozenset[str] = frozenset()
     """Of the sources that hold it."""
 
+    @property
+    def is_token(self) -> bool:
+        """Whether it is a token, which has a place or a name; not the environment, a waiver or a source."""
+        return bool(self.locations or self.name)
+
 
 def matter_of(topic: Topic, environment: str, about: About, violation: Violation) -> Matter:
     """Return what routing looks at of a finding."""

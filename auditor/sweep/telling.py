@@ -18,6 +18,7 @@ from auditor.policy.waivers import NO_WAIVERS, FindingId, View, Waivers, end_of,
 from auditor.policy.wording import counted
 from auditor.store import attention, told
 from auditor.store.connection import Connection
+from auditor.store.findings import key_of
 from auditor.store.outgoing import Outgoing
 from auditor.store.told import Heard
 from auditor.sweep.alerting import About, finding_alert, matter_of
@@ -156,7 +157,8 @@ class Teller:
             waiver = change.waiver or (waived.waiver if waived else None)
             (self._log.warning if is_loud else self._log.info)(
                 f"finding_{change.transition.value}",
-                token=about.label,
+                finding=key_of(self._environment, about.label, violation.rule_id, violation.discriminator),
+                **({"token": about.label} if about.is_token else {}),
                 rule=violation.rule_id,
                 severity=violation.severity.value,
                 message=violation.message,

@@ -180,8 +180,11 @@ async def test_owner_of_too_many_is_told_without_his_name_in_the_key(database: P
     async with staged() as stage:
         tokens = [stage.world.create(f"t{n}", ["metrics.read"], owner="ann@example.com").secret for n in range(6)]
         source = ListSource("vault", stored(tokens))
-        await sweep(database, stage.subject(source))
+        with structlog.testing.capture_logs() as told:
+            await sweep(database, stage.subject(source))
         (finding,) = (await fleet_findings(database, "DT-OWN-04")).values()
+        (line,) = [one for one in told if one["event"] == "finding_opened" and one["rule"] == "DT-OWN-04"]
+        assert (line["finding"], "token" in line) == (finding.key, False)
         assert (finding.owner, finding.evidence["tokens"], finding.severity) == ("ann@example.com", 6, Severity.LOW)
         assert "ann" not in finding.key
         exempt = {"DT-OWN-04": {"exempt": [{"name": ["t0", "t1"]}]}}
@@ -386,6 +389,7 @@ async def test_rule_that_is_switched_off_ends_its_findings_and_alerts_of_it(data
         assert (finding.status, finding.severity, finding.reopenings) == ("open", Severity.CRITICAL, 1)
     (line,) = [event for event in told if event["event"] == "finding_resolved"]
     assert (line["token"], line["rule"], line["resolution"]) == (old, "DT-ROT-02", "policy")
+    assert line["finding"].endswith(f"/{old}/DT-ROT-02")
     alert = await value(database, "select (data->>'rule') || ' ' || (data->>'token') from alert")
     assert alert == f"DT-ROT-02 {old}"
 
