@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from auditor.outside_text import clipped, visible
+from auditor.reports.json_text import encoded
 
 STYLES = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan", "info": "dim"}
 """Colours of severities on a terminal."""
@@ -98,6 +99,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Text | str]]) ->
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document, indented."""
+    """Print one JSON document, indented, in which no token has its secret part."""
     with writing():
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+        sys.stdout.write(msgspec.json.format(encoded(value), indent=2).decode() + "\n")

@@ -11,7 +11,7 @@ from auditor.model.finding import Severity
 from auditor.model.table import Table
 from auditor.policy.base import Params, Rule
 from auditor.policy.scopes import RiskSettings
-from auditor.policy.selectors import Selector
+from auditor.policy.selectors import Selection
 from auditor.policy.waivers import WaiverSettings
 from auditor.policy.written.document import WrittenRule
 
@@ -25,9 +25,9 @@ class RuleSettings(Table):
     """Whether the rule applies at all."""
     severity: Severity | None = None
     """Replaces the rule's own severity, ladder and all."""
-    only: tuple[Selector, ...] = ()
+    only: tuple[Selection, ...] = ()
     """Apply the rule to tokens that one of these selects; empty: to all."""
-    exempt: tuple[Selector, ...] = ()
+    exempt: tuple[Selection, ...] = ()
     """Never apply it to tokens that one of these selects."""
 
 
@@ -37,9 +37,9 @@ class FeedPaths(Table):
     owners: str | None = None
     """One name a line: people and services that may own tokens."""
     leavers: str | None = None
-    """CSV ``owner,left_at``."""
+    """CSV ``owner,left_at``; of several rows of one owner the first date counts."""
     attestations: str | None = None
-    """CSV ``token,confirmed_at``, the token as its public id."""
+    """CSV ``token,confirmed_at``, the token as its public id; of several rows of one token the last date counts."""
 
 
 def _tables(value: object) -> object:

@@ -5,9 +5,9 @@ import warnings
 from collections.abc import Callable
 from fnmatch import translate
 from functools import lru_cache
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator
 
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.model.table import Table
@@ -15,12 +15,20 @@ from auditor.policy.scopes import RiskTier
 
 _VALUES_KEPT: Final = 4096
 
+T = TypeVar("T")
 Predicate = Callable[[Observation, TokenMetadata, RiskTier], bool]
 
 
 def as_tuple(value: object) -> object:
     """Return a text as a list of one: where TOML may hold one or several."""
     return (value,) if isinstance(value, str) else value
+
+
+def not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
+    """Return a list of alternatives; raises ``ValueError`` where it has none, since that would mean any value."""
+    if not values:
+        raise ValueError("must not be empty; where every value will do, leave the key out")
+    return values
 
 
 def _valid_regex(pattern: str) -> str:
@@ -38,6 +46,8 @@ def _valid_regex(pattern: str) -> str:
 
 Globs = Annotated[tuple[str, ...], BeforeValidator(as_tuple, json_schema_input_type=str | tuple[str, ...])]
 """One glob or a list of them, matched without regard to case; any of them will do."""
+Alternatives = Annotated[Globs, AfterValidator(not_empty)]
+"""Globs, where a list of none would be taken for any value."""
 Regex = Annotated[str, AfterValidator(_valid_regex)]
 """A regular expression, searched for anywhere in the value."""
 
@@ -45,22 +55,24 @@ Regex = Annotated[str, AfterValidator(_valid_regex)]
 class Selector(Table):
     """Conditions that must all hold; one that is left out always does. Several values of one are alternatives."""
 
-    environment: Globs = ()
+    environment: Alternatives = ()
     """The environment's name in the configuration."""
-    name: Globs = ()
+    name: Alternatives = ()
     """The token's name."""
     name_regex: Regex | None = None
     """A regular expression, searched for in the token's name."""
-    owner: Globs = ()
+    owner: Alternatives = ()
     """The token's owner."""
-    tag: Globs = ()
+    tag: Alternatives = ()
     """A tag of a source that holds the token."""
-    source: Globs = ()
+    source: Alternatives = ()
     """The name of a source that holds the token."""
-    scope: Globs = ()
+    scope: Alternatives = ()
     """At least one scope of the token matches."""
     risk: Annotated[
-        tuple[RiskTier, ...], BeforeValidator(as_tuple, json_schema_input_type=RiskTier | tuple[RiskTier, ...])
+        tuple[RiskTier, ...],
+        BeforeValidator(as_tuple, json_schema_input_type=RiskTier | tuple[RiskTier, ...]),
+        AfterValidator(not_empty),
     ] = ()
     """The highest tier among the token's scopes."""
     personal: bool | None = None
@@ -101,10 +113,20 @@ class Selector(Table):
         return lambda o, t, r: all(test(o, t, r) for test in tests)
 
 
+def _not_all(selector: Selector) -> Selector:
+    if not selector.model_fields_set:
+        raise ValueError("says nothing, so it would select every token; name what it is to select")
+    return selector
+
+
+Selection = Annotated[Selector, AfterValidator(_not_all)]
+"""A selector that leaves something out."""
+
+
 class ScopeGrant(Selector):
     """Scopes that the selected tokens may hold."""
 
-    scopes: Annotated[Globs, Field(min_length=1)]
+    scopes: Alternatives
     """Globs over scope names: ``["metrics.ingest", "logs.*"]``."""
 
 

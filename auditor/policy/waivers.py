@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Final, NamedTuple, Self
 
@@ -15,7 +16,7 @@ from auditor.model.table import Table
 from auditor.model.waiver import Waiver
 from auditor.policy.lifecycle import Change, KnownFinding
 from auditor.policy.scopes import RiskTier
-from auditor.policy.selectors import Globs, Predicate, Selector, matcher
+from auditor.policy.selectors import Alternatives, Predicate, Selection, matcher
 
 KeyPath = tuple[str | int, ...]
 
@@ -52,8 +53,9 @@ def _instant(value: object) -> object:
         except ValueError:
             value = None
     if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    if isinstance(value, date):
+        with suppress(OverflowError):  # at an end of the calendar
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    elif isinstance(value, date):
         return datetime.combine(value, time(), UTC)
     raise ValueError("must be a day such as 2027-01-31, or an instant such as 2027-01-31T18:00:00Z")
 
@@ -70,9 +72,13 @@ def _said(text: str) -> str:
         raise ValueError("must not be empty")
     if not text.isprintable():
         raise ValueError("must be one line of text for people")
+    _require_no_token(text)
+    return text.strip()
+
+
+def _require_no_token(text: str) -> None:
     if TOKEN_FORMAT.search(text):
         raise ValueError("holds a token; take its secret part out, and renew the token")
-    return text.strip()
 
 
 def _id(text: str) -> str:
@@ -82,6 +88,7 @@ def _id(text: str) -> str:
 
 
 def _key(text: str) -> str:
+    _require_no_token(text)
     if finding_of(text) is None:
         raise ValueError(
             f'"{text:.60}" is no key of a finding: environment/token/rule; auditor findings --json has them'
@@ -120,9 +127,9 @@ class WaiverEntry(Table):
     """Keys of findings, ``environment/token/rule``: one or a list of them."""
     rules: Annotated[tuple[str, ...], BeforeValidator(_as_tuple, json_schema_input_type=str | tuple[str, ...])] = ()
     """Ids of rules, in place of ``finding``: their findings on the tokens that ``only`` selects."""
-    only: tuple[Selector, ...] = ()
+    only: tuple[Selection, ...] = ()
     """Selectors, with ``rules``: it applies to tokens that one of these selects."""
-    discriminator: Globs = ()
+    discriminator: Alternatives = ()
     """Globs, with ``rules``: only findings whose key ends so, where a rule makes several for one token."""
 
     @model_validator(mode="after")
@@ -131,10 +138,8 @@ class WaiverEntry(Table):
             raise ValueError('a waiver names either finding = "…", or rules = ["…"] with only = [{ … }]')
         if self.finding and (self.only or self.discriminator):
             raise ValueError("only and discriminator go with rules; a finding's key says it all")
-        if self.rules and not any(selector.model_fields_set for selector in self.only):
+        if self.rules and not self.only:
             raise ValueError("only = [{ … }] must say which tokens; a rule is switched off in the policy instead")
-        if not all(selector.model_fields_set for selector in self.only):
-            raise ValueError("a selector in only is empty, so it would select every token")
         if self.until <= self.since:
             raise ValueError("until must be after since")
         return self

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from auditor.model.token import StoredToken
-from auditor.policy.selectors import Globs, matcher
+from auditor.policy.selectors import Alternatives, matcher
 from auditor.sources.base import EnvironmentName, Source, SourceKind, SourceSettings, Surroundings
 from auditor.sources.blocking import BlockingSource
 from auditor.sources.files import LINE_LIMIT, absolute, whole_text
@@ -27,7 +27,7 @@ class DirectorySettings(SourceSettings):
     path: Annotated[str, Field(min_length=1)] | None = None
     """The directory, relative to the configuration's. Left out: ``$CREDENTIALS_DIRECTORY``, where systemd puts the
     credentials of a unit."""
-    files: Annotated[Globs, Field(min_length=1)] = ("*",)
+    files: Alternatives = ("*",)
     """Globs, without regard to case, over the names of the files that hold tokens."""
     environment: EnvironmentName
     """The environment that the tokens are for."""

@@ -1,12 +1,10 @@
 """Environment variables of the auditor's own process."""
 
 from collections.abc import Generator
-from typing import Annotated, Final, Literal
-
-from pydantic import Field
+from typing import Final, Literal
 
 from auditor.model.token import StoredToken
-from auditor.policy.selectors import Globs, matcher
+from auditor.policy.selectors import Alternatives, matcher
 from auditor.sources.base import EnvironmentName, Source, SourceKind, SourceSettings, Surroundings
 from auditor.sources.blocking import BlockingSource
 from auditor.sources.intake import Intake
@@ -17,7 +15,7 @@ class EnvironmentVariablesSettings(SourceSettings):
 
     type: Literal["environment"]
     """Which kind of source this is."""
-    variables: Annotated[Globs, Field(min_length=1)]
+    variables: Alternatives
     """Globs over the variables' names, without regard to case: ``["DT_*_TOKEN"]``."""
     environment: EnvironmentName
     """The environment that the tokens are for."""

@@ -360,6 +360,14 @@ def test_policy_file_that_is_missing_is_told_with_where_it_is_named(files: Files
             'a.toml:5: rules.DT-EXP-02.exempt[1].owners: unknown key; did you mean "owner"?',
         ),
         (
+            "name = 'a'\n[rules.DT-EXP-02]\nexempt = [\n  { tag = 'lab' },\n  {},\n]\n",
+            "a.toml:5: rules.DT-EXP-02.exempt[1]: says nothing, so it would select every token; name what it is to select",
+        ),
+        (
+            "name = 'a'\n[rules.DT-EXP-02]\nonly = [{ risk = [] }]\n",
+            "a.toml:3: rules.DT-EXP-02.only[0].risk: must not be empty; where every value will do, leave the key out",
+        ),
+        (
             "name = 'a'\n[rules.DT-EXP-02]\nseverity = 'loud'\n",
             "a.toml:3: rules.DT-EXP-02.severity: must be 'info', 'low', 'medium', 'high' or 'critical' (got 'loud')",
         ),

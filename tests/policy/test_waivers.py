@@ -121,7 +121,7 @@ def test_instants_are_read_as_utc_and_a_day_as_its_beginning(written: str, read:
     assert entry(until=written).until.utcoffset() == timedelta()
 
 
-@pytest.mark.parametrize("written", ["tomorrow", "2026-13-01", "", 20261201, True, None])
+@pytest.mark.parametrize("written", ["tomorrow", "2026-13-01", "", "9999-12-31T23:59-05:00", 20261201, True, None])
 def test_what_is_no_instant_is_refused(written: object) -> None:
     with pytest.raises(ValidationError, match=r"must be a day such as 2027-01-31|Field required"):
         entry(until=written)
@@ -294,14 +294,19 @@ def test_waiver_warns_from_so_many_days_before_its_end(now: datetime, is_due: bo
         ({"rules": ["DT-EXP-01"], "finding": KEY}, "names either"),
         ({"only": [{"owner": "x"}]}, "only and discriminator go with rules"),
         ({"rules": ["DT-EXP-01"]}, "must say which tokens"),
-        ({"rules": ["DT-EXP-01"], "only": [{}]}, "must say which tokens"),
-        ({"rules": ["DT-EXP-01"], "only": [{"owner": "x"}, {}]}, "a selector in only is empty"),
+        ({"rules": ["DT-EXP-01"], "only": [{}]}, "says nothing, so it would select every token"),
+        ({"rules": ["DT-EXP-01"], "only": [{"owner": "x"}, {}]}, "says nothing, so it would select every token"),
+        ({"rules": ["DT-EXP-01"], "only": [{"name": []}]}, "must not be empty"),
+        ({"rules": ["DT-EXP-01"], "only": [{"owner": "x", "risk": []}]}, "must not be empty"),
+        ({"rules": ["DT-EXP-01"], "only": [{"owner": "x"}], "discriminator": []}, "must not be empty"),
         ({"until": "2026-11-01"}, "until must be after since"),
         ({"approver": " "}, "must not be empty"),
         ({"approver": None}, "Field required"),
         ({"owner": None}, "Field required"),
         ({"reason": "a\nb"}, "must be one line"),
         ({"ticket": f"see {LABEL}.{'A' * 64}"}, "holds a token"),
+        ({"finding": f"prod/{LABEL}.{'A' * 64}/DT-EXP-01"}, "holds a token"),
+        ({"finding": f"{LABEL}.{'A' * 64}"}, "holds a token"),
         ({"id": "a/b"}, "must be of letters, digits"),
         ({"finding": "prod/x"}, "is no key of a finding"),
         ({"finding": "prod//DT-EXP-01"}, "is no key of a finding"),

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Final, NamedTuple
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from auditor.model.finding import Severity, Transition
 from auditor.model.table import Table
 from auditor.policy.rules import aud_02
-from auditor.policy.selectors import Globs, as_tuple, matcher
+from auditor.policy.selectors import Alternatives, as_tuple, matcher, not_empty
 
 
 class Topic(StrEnum):
@@ -72,16 +72,18 @@ class Route(Table):
     """Conditions that must all hold; one that is left out always does. Several values of one are alternatives."""
 
     about: Annotated[
-        tuple[Topic, ...], BeforeValidator(as_tuple, json_schema_input_type=Topic | tuple[Topic, ...])
+        tuple[Topic, ...],
+        BeforeValidator(as_tuple, json_schema_input_type=Topic | tuple[Topic, ...]),
+        AfterValidator(not_empty),
     ] = ()
     """What the alert is about."""
-    environment: Globs = ()
+    environment: Alternatives = ()
     """The environment's name in the configuration."""
-    owner: Globs = ()
+    owner: Alternatives = ()
     """The token's owner."""
-    tag: Globs = ()
+    tag: Alternatives = ()
     """A tag of a source that holds the token."""
-    rule: Globs = ()
+    rule: Alternatives = ()
     """The rule of the finding."""
     min_severity: Severity | None = None
     """The finding is of this severity or worse."""

@@ -3,16 +3,13 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated
-
-from pydantic import Field
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import TokenMetadata
 from auditor.policy.base import Framework, Kind, Params, Rule, Sample
 from auditor.policy.sampling import SAMPLED_AT, days_ahead, ordinary_token
 from auditor.policy.scopes import RiskSettings, RiskTier
-from auditor.policy.selectors import Globs, matcher
+from auditor.policy.selectors import Alternatives, matcher
 from auditor.policy.thresholds import Days
 from auditor.policy.wording import iso_or_none, listed, minute
 
@@ -20,7 +17,7 @@ from auditor.policy.wording import iso_or_none, listed, minute
 class OwnToken(Params):
     """What auditor's own token may hold, and how long before its end it must be renewed."""
 
-    allowed_scopes: Annotated[Globs, Field(min_length=1)] = ("apiTokens.read",)
+    allowed_scopes: Alternatives = ("apiTokens.read",)
     """Globs over the scopes that it may hold. One that holds none of them may hold one of tier low instead: a lookup
     takes any scope, but it takes one."""
     days: Days = 14

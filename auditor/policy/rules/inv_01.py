@@ -8,14 +8,14 @@ from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Framework, Kind, Params, Rule, Sample
 from auditor.policy.sampling import ordinary_observation, ordinary_token
 from auditor.policy.scopes import RiskTier
-from auditor.policy.selectors import Predicate, Selector
+from auditor.policy.selectors import Predicate, Selection
 from auditor.policy.wording import counted, day, iso_or_none, listed
 
 
 class Unstored(Params):
     """Which tokens may be in no store."""
 
-    ignore_selectors: tuple[Selector, ...] = ()
+    ignore_selectors: tuple[Selection, ...] = ()
     """Tokens that one of these selects need no store. Conditions on tags and sources select none: what is in no store
     has neither."""
 

@@ -3,23 +3,20 @@
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated
-
-from pydantic import Field
 
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Framework, Kind, Rule, Sample
 from auditor.policy.events import ChangeWindow, EventParams, Step, recent, steps
 from auditor.policy.sampling import history_of
-from auditor.policy.selectors import Globs, matcher
+from auditor.policy.selectors import Alternatives, matcher
 from auditor.policy.wording import iso, iso_or_none, listed
 
 
 class ScopeChange(ChangeWindow):
     """Scopes that a change ticket adds to the selected tokens."""
 
-    scopes: Annotated[Globs, Field(min_length=1)] = ("*",)
+    scopes: Alternatives = ("*",)
     """Globs over the names of the scopes that may be added."""
 
     @cached_property
