@@ -99,7 +99,7 @@ def test_unknown_token_exits_with_2_and_is_not_repeated(swept: Site, token: str)
 
 
 def test_unknown_environment_and_verdict_exit_with_2(swept: Site) -> None:
-    assert "prod, staging" in swept.run("revocable", "-e", "prd").complaints[0]
+    assert 'did you mean "prod"?' in swept.run("revocable", "-e", "prd").complaints[0]
     assert swept.run("revocable", "-e", "prd").exit_code == 2
     assert swept.run("revocable", "--verdict", "perhaps").exit_code == 2
 
