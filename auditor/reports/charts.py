@@ -35,11 +35,17 @@ COLOURS: Final[Mapping[str, str]] = {
 }
 """Name in the style sheet (``--fill-NAME``) → its colour on a light page. No two are alike."""
 
+_FONTS: Final = "Liberation Sans, Arial, Helvetica, sans-serif"
+"""The renderer measures text by the first, which it brings along; the next two are as wide, the last may be wider."""
+_PADDING: Final = {"left": 20, "right": 8, "top": 4, "bottom": 4}
+"""Room for labels in a font a fifth wider than the one that is measured, with what a card leaves at its edge."""
+
 _CONFIG: Final[Spec] = {
     "aria": False,  # the page names the chart and has its figures in a table
     "background": None,
+    "padding": _PADDING,
     "view": {"stroke": None},
-    "font": "sans-serif",
+    "font": _FONTS,
     "axis": {
         "domain": False,
         "ticks": False,
@@ -59,7 +65,7 @@ _CONFIG: Final[Spec] = {
         "symbolType": "square",
         "symbolSize": 110,
         "symbolStrokeWidth": 0,
-        "columnPadding": 14,
+        "columnPadding": 20,
         "offset": 8,
     },
 }

@@ -47,6 +47,8 @@ HOSTILE = (
     "\u0645\u0631\u062d\u0628\u0627 " * 2_000,
     "-->{{ 7 * 7 }}&lt;script&gt;",
 )
+A4 = 703
+"""The pixels that an A4 sheet has between its margins."""
 OPEN_ALL = "for (const one of document.querySelectorAll('details')) one.open = true"
 UNJUDGED = [
     "svg > *",
@@ -58,6 +60,22 @@ UNJUDGED = [
     ".unserved li:nth-child(n + 3)",
 ]
 """What pictures are drawn of, which axe-core does not judge, and rows like others: it takes time for each."""
+WIDEN = "for (const one of document.querySelectorAll('.chart text')) one.style.fontSize = '14.4px'"
+"""Has labels a fifth wider than the renderer took them for, as DejaVu Sans and Verdana do."""
+CUT_LABELS = """[...document.querySelectorAll('.chart text')].filter((one) => {
+    const chart = one.closest('.chart'), seen = one.getBoundingClientRect();
+    const room = getComputedStyle(chart).overflow === 'visible' ? chart.closest('figure') : chart;
+    const {left, right} = room.getBoundingClientRect();
+    return seen.left < left || seen.right > right;
+}).map((one) => one.textContent)"""
+BROKEN_NUMBERS = """[...document.querySelectorAll('.numbers td')].filter((one) => {
+    const text = document.createRange();
+    text.selectNodeContents(one);
+    return new Set([...text.getClientRects()].map((line) => line.top)).size > 1;
+}).map((one) => one.textContent)"""
+WIDER_THAN_THEIR_CARDS = """[...document.querySelectorAll('.numbers')].filter(
+    (one) => one.getBoundingClientRect().right > one.closest('figure').getBoundingClientRect().right
+).map((one) => one.caption.textContent)"""
 TOO_WIDE = "document.documentElement.scrollWidth - innerWidth"
 
 
@@ -133,7 +151,7 @@ def hostile_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
         figures=msgspec.structs.replace(
             data.figures,
-            idleness=[OwnerIdleness(value, True, 1, (1, 2, 3, 4, 5)) for value in HOSTILE],
+            idleness=[OwnerIdleness(value, True, 1, (12_345, 678, 3, 45_678, 5)) for value in HOSTILE],
             scope_risk=dict.fromkeys(HOSTILE, data.figures.scope_risk["tokens"]),
             waivers=[WaiverInForce(waiver, 1, Severity.HIGH) for waiver in waivers],
         ),
@@ -215,6 +233,22 @@ async def test_page_on_paper_has_every_finding(watched: Watched, estate_file: Pa
     await page.emulate_media(media="print")
     assert await page.locator("#findings tbody tr:visible").count() == 56
     assert await page.locator("#controls tbody tr:visible").count() > 2
+
+
+@pytest.mark.parametrize("width", [390, 1280, A4])
+async def test_pictures_cut_no_label_and_their_figures_break_in_no_number(
+    watched: Watched, estate_file: Path, hostile_file: Path, width: int
+) -> None:
+    for file in (estate_file, hostile_file):
+        page = await watched.show(file, width=width)
+        await page.emulate_media(media="print" if width == A4 else "screen")
+        await page.evaluate(OPEN_ALL)
+        assert await page.evaluate(CUT_LABELS) == []
+        await page.evaluate(WIDEN)
+        assert await page.evaluate(CUT_LABELS) == []
+        assert await page.evaluate(BROKEN_NUMBERS) == []
+        if width == A4:
+            assert await page.evaluate(WIDER_THAN_THEIR_CARDS) == []
 
 
 async def test_dark_repaints_charts(watched: Watched, estate_file: Path) -> None:
