@@ -233,6 +233,22 @@ async def test_sweep_in_which_nothing_changes_adds_no_history(database: Pool) ->
             assert written == (1, 1, 0, 0)
 
 
+async def test_environment_has_the_url_that_it_was_last_swept_at(database: Pool) -> None:
+    async with database.acquire() as connection:
+        for number, domain in enumerate(("old.example.com", "new.example.com")):
+            sweep = await begin(connection, now=NOW + number * DAY, domain=domain)
+            await sweep.finish()
+
+    for instant, url in (
+        (NOW, "https://prod.old.example.com"),
+        (NOW + DAY - HOUR, "https://prod.old.example.com"),
+        (NOW + DAY, "https://prod.new.example.com"),
+        (None, "https://prod.new.example.com"),
+    ):
+        async with snapshot(database, now=NOW + 2 * DAY, resolved_days=1, as_of=instant) as (data, _stream):
+            assert [one.url for one in data.environments] == [url]
+
+
 async def test_past_can_be_read_and_not_written(database: Pool) -> None:
     async with database.acquire() as connection:
         await lived_through(connection)

@@ -103,8 +103,8 @@ class Swept:
         )
 
 
-async def begin(connection: Connection, name: str = "prod", now: datetime = NOW) -> Swept:
-    environment = await sweeps.environment_id(connection, name, f"https://{name}.example.com")
+async def begin(connection: Connection, name: str = "prod", now: datetime = NOW, domain: str = "example.com") -> Swept:
+    environment = await sweeps.environment_id(connection, name, f"https://{name}.{domain}")
     sweep = await sweeps.begin(
         connection,
         environment,
