@@ -100,6 +100,14 @@ def is_used(observation: Observation, previous: Observation | None) -> bool:
     )
 
 
+def is_use_withdrawn(observation: Observation, last_found: TokenMetadata | None) -> bool:
+    """Whether the observation tells of no last use, though the last one that found the token did."""
+    token = observation.metadata
+    if token is None or token.last_used_date is not None:
+        return False
+    return last_found is not None and last_found.last_used_date is not None
+
+
 def is_notable_use(observation: Observation, previous: Observation | None, last_found: TokenMetadata | None) -> bool:
     """Whether a use that the previous observation did not show is out of the ordinary, so that rules look closer.
 

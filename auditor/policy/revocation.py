@@ -158,6 +158,8 @@ _MANY_NETWORKS: Final = 3
 
 def judge(record: Record, risk: RiskSettings, now: datetime) -> Judgement:
     """Return the verdict on a token; ``now`` is the instant to judge by."""
+    told = record.token
+    record = _with_seen_use(record)
     token = record.token
     scopes = token.scopes if token else ()
     cadence = cadence_of(record.uses)
@@ -170,7 +172,7 @@ def judge(record: Record, risk: RiskSettings, now: datetime) -> Judgement:
         owner=token.owner if token else None,
         verdict=reached.verdict,
         confidence=min((confidence for confidence, _why in limits), key=_WORST_FIRST.index, default=Confidence.HIGH),
-        evidence=(*reached.because, *_circumstances(record, risk, cadence)),
+        evidence=(*reached.because, *_withdrawn(record, told), *_circumstances(record, risk, cadence)),
         limits=tuple(why for _confidence, why in limits),
         safe_from=reached.safe_from,
         risk_tier=risk.tier_of_all(scopes),
@@ -179,6 +181,25 @@ def judge(record: Record, risk: RiskSettings, now: datetime) -> Judgement:
         successor=record.successor.label if record.successor else None,
         evident_at=record.evident_at,
     )
+
+
+def _with_seen_use(record: Record) -> Record:
+    """Return a record whose token has the last use that sweeps saw, where lookups tell of none any more.
+
+    That a use is not told of does not undo it: what needed the token may still do.
+    """
+    token = record.token
+    if token is None or token.last_used_date is not None or not record.uses:
+        return record
+    last = record.uses[-1]
+    used = msgspec.structs.replace(token, last_used_date=last.used_at, last_used_ip_address=last.ip_address)
+    return msgspec.structs.replace(record, token=used)
+
+
+def _withdrawn(record: Record, told: TokenMetadata | None) -> Iterator[str]:
+    """Yield that the last use is known from earlier lookups only, where it is."""
+    if told is not None and told is not record.token:
+        yield "earlier lookups told of that use, and the last one of none"
 
 
 def cadence_of(uses: Sequence[Use]) -> Cadence:

@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from auditor.store.connection import Connection
+
+_REMEMBERING: Final = (11, 22)
+"""The migrations from which on history holds something that it had not kept."""
 
 
 async def look_back(connection: Connection, instant: datetime) -> None:
@@ -25,16 +29,17 @@ async def exact_since(connection: Connection, environments: Sequence[str] = ()) 
     """Return from when on history holds all that a report of some environments says, by name; empty for all.
 
     Earlier, the words of a finding are those of its last transition, places and tags of a token those it had then, and
-    uses may have been removed, so that some tokens seem to have been used last before they were.
+    uses may have been removed, so that some tokens seem to have been used last before they were, or withdrawn.
     """
     since: datetime = await connection.fetchval(
-        r"""
-        select greatest(applied_at, (
+        """
+        select greatest(max(applied_at), (
             select max(h.uses_since) from chain_head h join environment e on e.id = h.environment_id
             where cardinality($1::text[]) = 0 or e.name = any ($1)
         ))
-        from schema_migration where name like '____\_as\_of.sql'
+        from schema_migration where number = any ($2)
         """,
         list(environments),
+        _REMEMBERING,
     )
     return since

@@ -138,7 +138,9 @@ async def past(connection: Connection, wanted: Slice, at: datetime) -> AsyncGene
         ) c on true
         left join lateral (
             select observed_at, used_at, ip_address from token_use
-            where token_id = t.id and observed_at <= $4 order by observed_at desc limit 1
+            where token_id = t.id and observed_at <= $4 and observed_at > coalesce(
+                (select max(w.at) from use_withdrawal w where w.token_id = t.id and w.at <= $4), '-infinity')
+            order by observed_at desc limit 1
         ) u on true
         where e.name = $1 and t.id between $2 and $3 and t.first_seen_at <= $4
             and (t.removed_at is null or t.removed_at > $4) and t.outcome is not null

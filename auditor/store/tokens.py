@@ -70,6 +70,8 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
     """Whether the date or address of the last use moved."""
     is_notable_use: bool = False
     """Whether that use was out of the ordinary."""
+    is_use_withdrawn: bool = False
+    """Whether the last use that was known is not told of any more."""
 
 
 async def enrol(
@@ -163,6 +165,7 @@ async def record(
         await _update_known(connection, met_before)
         await _insert_changes(connection, sweep, met_before)
         await _insert_uses(connection, met_before)
+        await _insert_withdrawals(connection, met_before)
         await _keep_lookups(connection, met_before)
         await _update_lookups(connection, sweep, met_before)
     return identities
@@ -425,7 +428,7 @@ async def _update_known(connection: Connection, batch: Sequence[tuple[KnownToken
             *_carried(entry.observation.metadata),
         )
         for known, entry in batch
-        if entry.observation is not None and (entry.is_changed or entry.is_used)
+        if entry.observation is not None and (entry.is_changed or entry.is_used or entry.is_use_withdrawn)
     ]
     if moved:
         await connection.execute(_UPDATE, as_json(moved))
@@ -464,6 +467,19 @@ async def _insert_uses(connection: Connection, batch: Sequence[tuple[KnownToken,
             """,
             [number for number, _at in used],
             [at for _number, at in used],
+        )
+
+
+async def _insert_withdrawals(connection: Connection, batch: Sequence[tuple[KnownToken, Recorded]]) -> None:
+    withdrawn = [(known.id, entry.lookup.at) for known, entry in batch if entry.is_use_withdrawn]
+    if withdrawn:
+        await connection.execute(
+            """
+            insert into use_withdrawal (token_id, at)
+            select * from unnest($1::bigint[], $2::timestamptz[]) on conflict do nothing
+            """,
+            [number for number, _at in withdrawn],
+            [at for _number, at in withdrawn],
         )
 
 

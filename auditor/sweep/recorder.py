@@ -20,6 +20,7 @@ from auditor.policy.observing import (
     is_changed,
     is_notable_use,
     is_the_same,
+    is_use_withdrawn,
     is_used,
     label_of,
     observe,
@@ -234,6 +235,7 @@ class Recorder:
             return Recorded(enrolment, known, label, lookup, None, False, False)
         if is_the_same(observation, previous):
             return Recorded(enrolment, known, label, lookup, observation, False, False)
+        last_found = known.last_found if known else None
         return Recorded(
             enrolment,
             known,
@@ -242,7 +244,8 @@ class Recorder:
             observation,
             is_changed(observation, previous),
             is_used(observation, previous),
-            is_notable_use(observation, previous, known.last_found if known else None),
+            is_notable_use(observation, previous, last_found),
+            is_use_withdrawn(observation, last_found),
         )
 
     def _changes(

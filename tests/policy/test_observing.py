@@ -7,7 +7,7 @@ import pytest
 
 from auditor.model.lookup import Lookup, Observation, Outcome, TokenMetadata
 from auditor.model.token import Location
-from auditor.policy.observing import is_changed, is_the_same, is_used, label_of, observe
+from auditor.policy.observing import is_changed, is_the_same, is_use_withdrawn, is_used, label_of, observe
 from tests.policy.policy_samples import DAY, HOUR, NOW, PUBLIC_ID, observed, token
 
 FINGERPRINT = bytes(range(16))
@@ -133,6 +133,24 @@ def test_first_observation_disappearance_and_return_are_changes() -> None:
 )
 def test_use_is_a_date_or_an_address_that_moved(before: dict[str, Any], after: dict[str, Any], expected: bool) -> None:
     assert is_used(observed(token(**after)), observed(token(**before))) is expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({}, {"last_used_date": None}, True),
+        ({}, {"last_used_date": None, "name": "new"}, True),
+        ({}, {}, False),
+        ({}, {"last_used_date": NOW}, False),
+        ({"last_used_date": None}, {}, False),
+        ({"last_used_date": None}, {"last_used_date": None}, False),
+    ],
+)
+def test_use_is_withdrawn_where_one_was_told_of_and_none_is(
+    before: dict[str, Any], after: dict[str, Any], expected: bool
+) -> None:
+    assert is_use_withdrawn(observed(token(**after)), token(**before)) is expected
+    assert not is_use_withdrawn(observed(token(**after)), None)
 
 
 def test_first_use_that_is_seen_is_a_use() -> None:

@@ -66,7 +66,7 @@ def judged(*arguments: Any, now: Any = NOW, **changes: Any) -> Judgement:
 
 def unused(age: timedelta, **changes: Any) -> Judgement:
     fields = {"last_used_date": None, "last_used_ip_address": None, "creation_date": NOW - age}
-    return judged(token_fields=fields | changes.pop("token_fields", {}), uses=(), **changes)
+    return judged(token_fields=fields | changes.pop("token_fields", {}), **{"uses": ()} | changes)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,15 @@ def test_network_that_comes_seldom_is_not_hidden_by_one_that_comes_often() -> No
 )
 def test_age_decides_on_a_token_never_used(age: timedelta, verdict: Verdict) -> None:
     assert unused(age).verdict is verdict
+
+
+def test_use_that_is_not_told_of_any_more_counts_as_it_was_seen() -> None:
+    said = unused(500 * DAY, uses=daily(NOW - DAY))
+    assert said.verdict is DO_NOT
+    assert said.last_used_date == NOW - DAY
+    assert said.evidence[0] == "it was last used on 2026-06-14 from 203.0.113.7"
+    assert "earlier lookups told of that use, and the last one of none" in said.evidence
+    assert not any("earlier lookups" in reason for reason in judged(DAY).evidence)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ looks = st.one_of(
             "owner": st.sampled_from(["svc-ingest", "ann"]),
             "enabled": st.booleans(),
             "scopes": st.sampled_from([(), ("metrics.read", "logs.read")]),
-            "last_used_date": st.sampled_from([NOW - HOUR, NOW]),
+            "last_used_date": st.sampled_from([NOW - HOUR, NOW, None]),
         }
     ),
     st.sampled_from([Outcome.MISSING, Outcome.THROTTLED]),
@@ -221,7 +221,8 @@ async def test_period_that_is_not_over_is_of_now_with_what_was_resolved_in_it(da
 async def test_sweep_in_which_nothing_changes_adds_no_history(database: Pool) -> None:
     counted = (
         "select (select count(*) from finding_event), (select count(*) from token_change), "
-        "(select count(*) from token_before), (select count(*) from lookup_before)"
+        "(select count(*) from token_before), (select count(*) from lookup_before), "
+        "(select count(*) from use_withdrawal)"
     )
     async with database.acquire() as connection:
         for number in range(2):
@@ -230,7 +231,32 @@ async def test_sweep_in_which_nothing_changes_adds_no_history(database: Pool) ->
             await sweep.record((enrolment("s"), looked), says={str(TOKEN.id): [violation(Severity.LOW)]})
             await sweep.finish()
             written = tuple(await connection.fetchrow(counted) or ())
-            assert written == (1, 1, 0, 0)
+            assert written == (1, 1, 0, 0, 0)
+
+
+async def test_use_that_was_withdrawn_is_none_from_then_on(database: Pool) -> None:
+    never: dict[str, Any] = {"last_used_date": None, "last_used_ip_address": None}
+    looks: tuple[dict[str, Any], ...] = (
+        {},
+        never,
+        never,
+        {"last_used_date": NOW + 3 * DAY},
+        {**never, "name": "renamed"},
+    )
+    then = (NOW - HOUR, None, None, NOW + 3 * DAY, None)
+    async with database.acquire() as connection:
+        for number, fields in enumerate(looks):
+            now = NOW + number * DAY
+            sweep = await begin(connection, now=now)
+            await sweep.record((enrolment("s"), found(now, **fields)))
+            await sweep.finish()
+            assert await connection.fetchval("select last_used_date from token") == then[number]
+        assert await connection.fetchval("select count(*) from use_withdrawal") == 2
+        for number, used in enumerate(then):
+            async with connection.transaction():
+                await look_back(connection, NOW + number * DAY)
+                row = await connection.fetchrow("select last_used_date, last_used_ip_address from token")
+                assert tuple(row or ()) == (used, None if used is None else TOKEN.last_used_ip_address)
 
 
 async def test_environment_has_the_url_that_it_was_last_swept_at(database: Pool) -> None:

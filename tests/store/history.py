@@ -11,7 +11,7 @@ from auditor.model.lookup import Lookup, Outcome, TokenMetadata
 from auditor.model.sweep import RuleStanding, RuleState, SweepStatus, SweepSummary
 from auditor.model.token import Location
 from auditor.policy.lifecycle import Change, changes
-from auditor.policy.observing import is_changed, is_notable_use, is_used, label_of, observe
+from auditor.policy.observing import is_changed, is_notable_use, is_use_withdrawn, is_used, label_of, observe
 from auditor.store import findings, sweeps, tokens
 from auditor.store.connection import Connection
 from auditor.store.tokens import Enrolment, KnownToken, Recorded
@@ -143,4 +143,5 @@ def recorded(entry: Enrolment, known: KnownToken | None, lookup: Lookup) -> Reco
         is_changed(observation, previous),
         is_used(observation, previous),
         is_notable_use(observation, previous, known.last_found if known else None),
+        is_use_withdrawn(observation, known.last_found if known else None),
     )

@@ -42,6 +42,8 @@ WITH_CHAIN = 12
 """From this migration on what is added to history is covered by a link of the chain."""
 WITH_AGES = 13
 """From this migration on a delivery says since when it may leave, and what trying for too long ends in is dead."""
+WITH_WITHDRAWALS = 22
+"""From this migration on a use that lookups tell of no more is known to be gone."""
 NAMES = [migration.name for migration in migrations()]
 
 
@@ -352,3 +354,20 @@ async def test_finding_is_severity_since_it_was_last_reopened(empty: Pool, monke
         monkeypatch.setattr(module, "migrations", lambda: whole)
         await migrate(connection)
         assert await connection.fetchval("select severity_since - opened_at from finding") == timedelta(days=3)
+
+
+async def test_use_that_is_gone_was_gone_when_the_token_changed_last(
+    empty: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = migrations()
+    async with empty.acquire() as connection:
+        monkeypatch.setattr(module, "migrations", lambda: whole[: WITH_WITHDRAWALS - 1])
+        await migrate(connection)
+        await _fill(connection, WITH_WITHDRAWALS - 1)
+        await connection.execute("update token set last_used_date = null, uses = 1, changed_at = $1", NOW + HOUR)
+        monkeypatch.setattr(module, "migrations", lambda: whole)
+        await migrate(connection)
+        for instant, used in ((NOW, NOW), (NOW + HOUR, None)):
+            async with connection.transaction():
+                await look_back(connection, instant)
+                assert await connection.fetchval("select last_used_date from token") == used

@@ -49,8 +49,12 @@ def changed(rng: random.Random, lookup: Lookup, now: datetime) -> Lookup:
         fields["scopes"] = tuple(sorted(rng.sample(("logs.read", "metrics.read", "x"), 2)))
     elif happened < 0.6:
         fields |= {"last_used_date": now - HOUR, "last_used_ip_address": rng.choice(("10.0.0.1", "10.0.0.2"))}
-    elif happened < 0.65:
+    elif happened < 0.7:
+        fields |= {"last_used_date": None, "last_used_ip_address": None}
+    elif happened < 0.75:
         fields["expiration_date"] = rng.choice((None, now + DAY))
+    if rng.random() < 0.05:
+        fields |= {"last_used_date": None, "last_used_ip_address": None}
     return found(now, **fields)
 
 

@@ -8,7 +8,7 @@ from auditor.model.finding import Finding, Resolution
 from auditor.store.connection import Pool
 from auditor.sweep.sweeper import sweep
 from tests.sweep.conftest import ListSource, Stage, stored
-from tests.sweep.reading import read_findings
+from tests.sweep.reading import read_findings, value
 
 Staged = Callable[..., AbstractAsyncContextManager[Stage]]
 
@@ -175,3 +175,16 @@ async def test_silence_of_a_regular_token_is_told_until_it_is_used(database: Poo
         stage.world.use(watched.id, HERE)
         await watched.sweeps(span=timedelta(hours=1))
         assert await standing(watched, "DT-USE-05") == f"resolved by {Resolution.EVIDENCE}"
+
+
+async def test_use_that_is_withdrawn_is_recorded_once(database: Pool, staged: Staged) -> None:
+    used, withdrawn = "select last_used_date is not null from token", "select count(*) from use_withdrawal"
+    async with staged() as stage:
+        watched = Watched(database, stage)
+        stage.world.use(watched.id, HERE)
+        await watched.sweeps()
+        assert (await value(database, used), await value(database, withdrawn)) == (True, 0)
+        stage.world.change(watched.id, last_used_date=None, last_used_ip_address=None)
+        for _ in range(2):
+            await watched.sweeps()
+            assert (await value(database, used), await value(database, withdrawn)) == (False, 1)
