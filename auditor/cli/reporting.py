@@ -139,6 +139,7 @@ async def _write(
             now=at,
             resolved_days=resolved_days,
             environments=environments,
+            configured=config.urls,
             frameworks=frameworks,
             as_of=moment.as_of,
             period=moment.period,

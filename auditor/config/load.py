@@ -60,6 +60,11 @@ class Config:
         """What the feeds of policies are relative to: the directory of their first file, which all share."""
         return self.policies.common.directory
 
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """The URLs of the configured environments, by name."""
+        return {name: one.url for name, one in self.document.environments.items()}
+
     def environments_matching(self, globs: Sequence[str]) -> list[str]:
         """Return the names of configured environments that any glob matches, in their order."""
         return [name for name in self.document.environments if any(fnmatchcase(name, glob) for glob in globs)]

@@ -45,6 +45,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What the names of the files begin with."""
     formats: Sequence[str]
     environments: Sequence[str]
+    configured: Mapping[str, str]
+    """URLs of every configured environment, by name."""
     frameworks: Sequence[str]
     period: str | None
     resolved_days: int
@@ -107,6 +109,7 @@ async def _write(order: Order, server: Secret) -> Written:
             now=order.now,
             resolved_days=order.resolved_days,
             environments=order.environments,
+            configured=order.configured,
             frameworks=[Framework.named(name) for name in order.frameworks],
             period=period,
             schedules=order.schedules,

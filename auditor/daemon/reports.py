@@ -173,6 +173,7 @@ class Reporter:
             stem=stem_of(report),
             formats=settings.formats,
             environments=config.environments_matching(settings.environments) if settings.environments else (),
+            configured=config.urls,
             frameworks=settings.frameworks,
             period=report.period,
             resolved_days=settings.resolved_days,

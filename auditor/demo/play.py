@@ -84,6 +84,7 @@ class Demo:
             self._pool,
             now=self._organisation.clock(),
             resolved_days=30,
+            configured=self._assembly.config.urls,
             schedules=[f"{name}: {one.told}" for name, one in self._assembly.config.document.schedules.items()],
         ) as (data, stream):
             await wanted.write(data, stream, out)

@@ -158,9 +158,10 @@ def _result(data: ReportData, judged: Sequence[FrameworkAssessment]) -> dict[str
 def _scope(environments: Sequence[EnvironmentPosture]) -> str:
     stored = sum(one.stored_tokens for one in environments)
     unknown = sum(one.unknown_tokens for one in environments)
+    never = sum(one.last_sweep is None for one in environments)
     return (
-        f"{stored} stored tokens of {len(environments)} environments; {unknown} of them could not be looked up, which "
-        "is not a pass."
+        f"{stored} stored tokens of {len(environments)} environments, {never} of which were never swept; {unknown} of "
+        "the tokens are unknown, which is not a pass."
     )
 
 

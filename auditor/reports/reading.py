@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from math import ceil
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -28,6 +29,7 @@ from auditor.store.posture import EnvironmentState
 from auditor.store.timeline import timeline
 
 _NOTHING = Counts({}, {}, 0, 0)
+_NO_NAMES: Final[Mapping[str, str]] = {}
 _NOT_APPLIED = RuleStanding(RuleState.NOT_ASSESSED, "the last sweep did not apply it")
 
 
@@ -38,6 +40,7 @@ async def snapshot(
     now: datetime,
     resolved_days: int,
     environments: Sequence[str] = (),
+    configured: Mapping[str, str] = _NO_NAMES,
     frameworks: Sequence[Framework] = (),
     as_of: datetime | None = None,
     period: Period | None = None,
@@ -45,8 +48,10 @@ async def snapshot(
 ) -> AsyncIterator[tuple[ReportData, Findings]]:
     """Read what a report says and offer its findings as a stream, all of one instant, for the length of the block.
 
-    ``environments`` narrows the report; empty means every environment that was ever swept. ``frameworks`` narrows it to
-    the rules that serve one of them, and to their findings; empty means every framework, and every rule.
+    ``environments`` narrows the report; empty means every environment that was ever swept or is ``configured``, which
+    are the URLs of those that are, by name: the database knows none that was never swept. What was configured at an
+    earlier instant is not known, so a report of one speaks only of those that had been swept by then. ``frameworks``
+    narrows it to the rules that serve one of them, and to their findings; empty means every framework, and every rule.
     ``schedules`` are told as they are: the database does not know them.
 
     ``as_of`` has everything stand as it did at an earlier instant. With ``period`` that is the period's end, or now
@@ -64,7 +69,9 @@ async def snapshot(
         if as_of is not None:
             await past.look_back(connection, as_of)
         states = [
-            state for state in await posture.environments(connection) if not environments or state.name in environments
+            state
+            for state in _with_unswept(await posture.environments(connection), {} if as_of else configured)
+            if not environments or state.name in environments
         ]
         written = _written_in(states)
         catalogue = {**rules(), **written}
@@ -73,8 +80,8 @@ async def snapshot(
         counted = await findings.counts(connection, since, rules=serving)
         unknown = await posture.unknown_scopes(connection, SCOPES)
         latest = max(
-            (state for state in states if state.last_finished),
-            key=lambda state: state.last_finished.id if state.last_finished else 0,
+            (state for state in states if state.last_sweep),
+            key=lambda state: state.last_sweep.id if state.last_sweep else 0,
             default=None,
         )
         data = ReportData(
@@ -92,7 +99,7 @@ async def snapshot(
             frameworks=[one for one in Framework if one in frameworks] or tuple(Framework),
             written=written,
             policy_name=latest.policy_name if latest else "",
-            policy_digest=latest.last_finished.policy_digest if latest and latest.last_finished else "",
+            policy_digest=latest.last_sweep.policy_digest if latest and latest.last_sweep else "",
             resolved_since_days=resolved_days if period is None else ceil((instant - since) / timedelta(days=1)),
             as_of=as_of,
             period=period,
@@ -106,11 +113,31 @@ async def snapshot(
         yield data, lambda: findings.read(connection, wanted)
 
 
+def _with_unswept(states: Sequence[EnvironmentState], configured: Mapping[str, str]) -> Sequence[EnvironmentState]:
+    """Add the configured environments that the database does not know: nothing is known of them."""
+    known = {state.name for state in states}
+    unswept = [
+        EnvironmentState(
+            name=name,
+            url=url,
+            last_sweep=None,
+            last_complete_at=None,
+            stored_tokens=0,
+            unknown_tokens=0,
+            policy_name="",
+            rules={},
+        )
+        for name, url in configured.items()
+        if name not in known
+    ]
+    return sorted([*states, *unswept], key=lambda state: state.name)
+
+
 def _posture(state: EnvironmentState, counts: Counts, unknown_scopes: Mapping[str, int]) -> EnvironmentPosture:
     return EnvironmentPosture(
         name=state.name,
         url=state.url,
-        last_sweep=state.last_finished,
+        last_sweep=state.last_sweep,
         last_complete_at=state.last_complete_at,
         open_by_severity=counts.open_by_severity,
         tokens_with_findings=counts.tokens_with_findings,
@@ -126,7 +153,7 @@ def _posture(state: EnvironmentState, counts: Counts, unknown_scopes: Mapping[st
 def _written_in(states: Sequence[EnvironmentState]) -> Mapping[str, Rule]:
     """Return the rules that the applied policies write, by id; where two differ, that of the latest sweep."""
     tables: dict[str, WrittenRule] = {}
-    for state in sorted(states, key=lambda state: state.last_finished.id if state.last_finished else 0):
+    for state in sorted(states, key=lambda state: state.last_sweep.id if state.last_sweep else 0):
         for table in state.written_rules:
             with suppress(ValidationError):  # of a policy that another version applied: its findings keep their words
                 rule = WrittenRule.model_validate(table)

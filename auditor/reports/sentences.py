@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from auditor.model.finding import Severity
@@ -68,6 +68,8 @@ def swept_rules(data: ReportData) -> list[RulePosture]:
 def headline(data: ReportData) -> str:
     """The report in one sentence."""
     if not any(environment.last_sweep for environment in data.environments):
+        if data.as_of is not None:
+            return f"Nothing had been audited by {_minute(data.as_of)}."
         return "Nothing has been audited yet."
     opened = open_totals(data.environments)
     count = sum(opened.values())
@@ -87,7 +89,7 @@ def headline(data: ReportData) -> str:
 def summary(data: ReportData) -> list[str]:
     """Return the sentences of the summary, each with its full stop."""
     if not data.environments:
-        return ["No environment is configured, so there is nothing to audit."]
+        return [without_environments(data)]
     return [
         _scope(data),
         _findings(data),
@@ -102,10 +104,28 @@ def summary(data: ReportData) -> list[str]:
     ]
 
 
+def without_environments(data: ReportData) -> str:
+    """Say why a report speaks of no environment: none is configured, or, of an earlier instant, none was swept by then.
+
+    What was configured at an earlier instant is not known.
+    """
+    if data.as_of is None:
+        return "No environment is configured, so there is nothing to audit."
+    return f"No environment of this report had been swept by {_minute(data.as_of)}, so nothing is known of that time."
+
+
+def _minute(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def _scope(data: ReportData) -> str:
+    swept = [environment for environment in data.environments if environment.last_sweep is not None]
+    never = len(data.environments) - len(swept)
+    if not swept:
+        return f"What the sources hold for {plural(never, 'environment')} is not known."
     stored = sum(environment.stored_tokens for environment in data.environments)
-    count = plural(len(data.environments), "environment")
-    return f"The sources hold {plural(stored, 'token')} for {count}."
+    rest = f"; what they hold for {never:,} more is not known" if never else ""
+    return f"The sources hold {plural(stored, 'token')} for {plural(len(swept), 'environment')}{rest}."
 
 
 def _findings(data: ReportData) -> str:

@@ -16,8 +16,8 @@ class EnvironmentState(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     url: str
-    last_finished: SweepSummary | None
-    """The last sweep that ended, however; None before the first."""
+    last_sweep: SweepSummary | None
+    """The last sweep that ended, however, or, before any has, the one under way; None: never swept."""
     last_complete_at: datetime | None
     """When a sweep last gave evidence about every token."""
     stored_tokens: int
@@ -25,7 +25,7 @@ class EnvironmentState(msgspec.Struct, frozen=True, kw_only=True):
     unknown_tokens: int
     """Of these, tokens whose last lookup was no evidence, or that were never looked up."""
     policy_name: str
-    """Of the policy that the last finished sweep applied; empty before the first."""
+    """Of the policy that this sweep applied; empty where there is none."""
     rules: Mapping[str, RuleStanding]
     """What that policy made of each rule here."""
     written_rules: Sequence[Any] = ()
@@ -44,8 +44,7 @@ async def environments(connection: Connection) -> Sequence[EnvironmentState]:
             from sweep
             join environment on environment.id = sweep.environment_id
             join policy on policy.digest = sweep.policy_digest
-            where sweep.finished_at is not null
-            order by sweep.environment_id, sweep.id desc
+            order by sweep.environment_id, sweep.finished_at is null, sweep.id desc
             """
         )
     }
@@ -70,7 +69,7 @@ def _state(row: Row, last: Row | None) -> EnvironmentState:
     return EnvironmentState(
         name=row["name"],
         url=row["url"],
-        last_finished=summary_of(last) if last else None,
+        last_sweep=summary_of(last) if last else None,
         last_complete_at=row["last_complete_at"],
         stored_tokens=row["stored_tokens"],
         unknown_tokens=row["unknown_tokens"],

@@ -160,7 +160,7 @@ def _gauges(
         name = environment.name
         if environment.last_complete_at is not None:
             complete.add_metric((name,), environment.last_complete_at.timestamp())
-        last = environment.last_finished
+        last = environment.last_sweep
         if last is None or last.finished_at is None:
             continue
         finished.add_metric((name,), last.finished_at.timestamp())

@@ -244,6 +244,12 @@ def test_report_of_one_environment_holds_no_other(swept: Site) -> None:
     assert {finding["environment"] for finding in document["findings"]} == {"staging"}
 
 
+def test_report_names_a_configured_environment_that_was_never_swept(site: Site) -> None:
+    assert site.run("sweep", "prod").exit_code == 0
+    environments = site.run("report", "-f", "json").json()["environments"]
+    assert {each["name"]: each["last_sweep"] is None for each in environments} == {"prod": False, "staging": True}
+
+
 def test_report_on_one_framework_holds_only_what_bears_on_it(swept: Site) -> None:
     whole = swept.run("report", "-f", "json").json()
     document = swept.run("report", "-f", "json", "--framework", "cis", "--framework", "OWASP NHI Top 10 2025").json()

@@ -151,6 +151,7 @@ async def test_made_report_lies_in_the_state_directory_and_is_recorded(desk: Des
         (len(content), hashlib.sha256(content).hexdigest()) for content in contents
     ]
     assert json.loads(contents[1])["made_at"] == "2026-11-23T08:01:00Z"
+    assert [one["name"] for one in json.loads(contents[1])["environments"]] == ["prod"]  # which no sweep has made known
     assert (desk.directory / "state/reports").stat().st_mode & 0o777 == 0o700
     assert desk.results == ["made"]
 
@@ -277,6 +278,7 @@ def order(directory: Path, **changes: object) -> Order:
         stem="any",
         formats=("json",),
         environments=(),
+        configured={},
         frameworks=(),
         period=None,
         resolved_days=30,

@@ -17,7 +17,7 @@ from auditor.store.figures import Adherence, WaiverInForce
 from tests.reports.report_samples import NOW, WAIVER, environment, estate, expiry, report, sweep
 
 ESTATE = f"""
-The sources hold 223 tokens for 4 environments.
+The sources hold 223 tokens for 3 environments; what they hold for 1 more is not known.
 15 findings are open on 15 tokens: 3 critical, 5 high, 4 medium, 2 low and 1 info. 3 were resolved in the last 30 days.
 The oldest open finding has been open since 2025-06-15 (260 days); 3 of 14 findings with a deadline are past it: \
 2 critical and 1 high.
@@ -191,6 +191,22 @@ def test_rules_of_a_never_swept_environment_count_nowhere() -> None:
 
 def test_report_without_environments_says_only_that() -> None:
     assert summary(report()) == ["No environment is configured, so there is nothing to audit."]
+
+
+def test_report_of_a_time_before_the_first_sweep_says_only_that() -> None:
+    then = report(as_of=NOW, made_at=NOW + timedelta(days=1))
+    assert headline(then) == "Nothing had been audited by 2026-03-02 06:30 UTC."
+    assert summary(then) == [
+        "No environment of this report had been swept by 2026-03-02 06:30 UTC, so nothing is known of that time."
+    ]
+
+
+def test_what_sources_hold_for_an_environment_that_was_never_swept_is_not_known() -> None:
+    lab = environment("lab", last_sweep=None, stored_tokens=0)
+    assert summary(report(lab))[0] == "What the sources hold for 1 environment is not known."
+    said = "The sources hold 10 tokens for 1 environment; what they hold for 1 more is not known."
+    assert summary(report(environment(), lab))[0] == said
+    assert headline(report(environment(), lab)) == "No finding is open, but not everything could be audited."
 
 
 def told(about: str, **figures: Any) -> list[str]:

@@ -128,12 +128,25 @@ async def test_posture_says_how_each_environment_stands(connection: Connection) 
     await incomplete.record((enrolment("a"), failed()), (enrolment("b"), MISSING), (enrolment("c"), failed()))
     second = await incomplete.finish(SweepStatus.INCOMPLETE)
     await begin(connection, now=NOW + 2 * HOUR)  # still running: says nothing yet
-    await begin(connection, "new")
+    await sweeps.environment_id(connection, "new", "https://new.example.com")
     new, prod = await posture.environments(connection)
     assert (prod.name, prod.url, prod.policy_name) == ("prod", "https://prod.example.com", "test")
-    assert prod.last_finished == second
+    assert prod.last_sweep == second
     assert prod.last_complete_at == first.finished_at
     assert (prod.stored_tokens, prod.unknown_tokens) == (3, 2)
     assert list(prod.rules) == ["DT-EXP-01"]
-    assert (new.name, new.last_finished, new.last_complete_at, new.stored_tokens) == ("new", None, None, 0)
+    assert (new.name, new.last_sweep, new.last_complete_at, new.stored_tokens) == ("new", None, None, 0)
     assert (new.policy_name, new.rules) == ("", {})
+
+
+async def test_first_sweep_stands_as_running_until_it_ends(connection: Connection) -> None:
+    sweep = await begin(connection)
+    await sweep.record((enrolment("a"), found()))
+    (state,) = await posture.environments(connection)
+    assert state.last_sweep is not None
+    assert (state.last_sweep.status, state.last_sweep.finished_at, state.last_sweep.found) == ("running", None, 1)
+    await sweep.finish()
+    await begin(connection, now=NOW + HOUR)
+    (state,) = await posture.environments(connection)
+    assert state.last_sweep is not None
+    assert state.last_sweep.status is SweepStatus.COMPLETE
