@@ -1,7 +1,7 @@
 """``auditor findings``: lists findings, or shows one with its history."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -34,15 +34,16 @@ def findings(
     as_json: bool,
 ) -> int:
     """List findings, worst first. Exit code 0: listing finds nothing wrong by itself."""
+    at = now()
     wanted = Filter(
         environments=tuple(environments),
         rules=tuple(rule.upper() for rule in rules),
         owners=tuple(owners),
         min_severity=Severity(least) if least else Severity.INFO,
-        resolved_since=now() - timedelta(days=resolved_days) if resolved_days else None,
+        resolved_since=at - timedelta(days=resolved_days) if resolved_days else None,
         waived=waived,
     )
-    found = run_loop(_read(session, wanted))
+    found = run_loop(_read(session, wanted, at))
     if as_json:
         print_json(found)
     else:
@@ -50,11 +51,11 @@ def findings(
     return 0
 
 
-async def _read(session: Session, wanted: Filter) -> list[Finding]:
+async def _read(session: Session, wanted: Filter, at: datetime) -> list[Finding]:
     config = session.load()
     require_known(config, wanted.environments, "--environment")
     async with session.database(config) as pool, pool.acquire() as connection, connection.transaction():
-        return [finding async for batch in store.read(connection, wanted) for finding in batch]
+        return [finding async for batch in store.read(connection, wanted, at) for finding in batch]
 
 
 def _print(found: Sequence[Finding]) -> None:
@@ -107,7 +108,7 @@ async def _show(
     if not is_text(key):
         return None
     async with session.database(config) as pool, pool.acquire() as connection:
-        shown = await store.show(connection, key)
+        shown = await store.show(connection, key, now())
         if shown is None:
             return None
         finding, events = shown

@@ -79,8 +79,8 @@ async def _sweep(
             if stop.exit_code is None:
                 await _deliver(pool, assembly, deliver_seconds)
             async with pool.acquire() as connection:
-                counts = await findings.count_open(connection)
-                waived = await findings.count_waived(connection)
+                counts = await findings.count_open(connection, now())
+                waived = await findings.count_waived(connection, now())
         if stop.exit_code is None:
             await Refresher(pool, now).run(assembly.hooks)
     if as_json:

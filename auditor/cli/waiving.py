@@ -120,7 +120,7 @@ class Listed(msgspec.Struct, frozen=True):
     matches: str
     """What it covers, in words."""
     findings: int
-    """Open findings that it mutes, as of the last sweeps."""
+    """Open findings that it mutes, of those that the last sweeps left open."""
 
 
 def list_waivers(session: Session, *, withdrawn: bool, as_json: bool) -> int:
@@ -155,7 +155,7 @@ def list_waivers(session: Session, *, withdrawn: bool, as_json: bool) -> int:
 async def _listed(session: Session, withdrawn: bool, at: datetime) -> Sequence[Listed]:
     config = session.load()
     async with session.database(config) as pool, pool.acquire() as connection:
-        muted = await waivers.count_muted(connection)
+        muted = await waivers.count_muted(connection, at)
         stored = await waivers.stored(connection, removed=withdrawn)
     listed = [
         Listed(entry.terms, _state(entry.terms, None, at), "file", _matches(entry), muted.get(entry.id, 0))

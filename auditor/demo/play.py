@@ -69,7 +69,7 @@ class Demo:
         )
         async with self._pool.acquire() as connection:
             happened = await findings.happened(connection, [summary.id for summary in summaries])
-            counts = await findings.count_open(connection)
+            counts = await findings.count_open(connection, self._organisation.clock())
         # Lookups end in any order, and so do findings that are equally bad.
         happened = sorted(happened, key=lambda event: (-event.severity.rank, event.label, event.rule_id))
         return Act(summaries, happened, counts)

@@ -45,11 +45,11 @@ async def read(
     """
     return Figures(
         ages=await figures.ages(connection, now, environments, rules),
-        oldest_opened_at=await figures.oldest(connection, environments, rules),
+        oldest_opened_at=await figures.oldest(connection, now, environments, rules),
         idleness=await figures.idleness(connection, now, environments, most=MAX_OWNERS),
         scope_risk=await figures.scope_risk(connection, now, environments),
         adherence=await figures.adherence(connection, now, since, environments, rules),
         swept_days=await figures.swept_days(connection, first_day, environments),
-        waivers=await figures.waivers_in_force(connection, environments, rules),
+        waivers=await figures.waivers_in_force(connection, now, environments, rules),
         policies=await figures.applied_policies(connection, environments),
     )

@@ -77,7 +77,7 @@ async def snapshot(
         catalogue = {**rules(), **written}
         serving = tuple(rule.id for rule in catalogue.values() if any(rule.controls.get(one) for one in frameworks))
         wanted = Filter(environments=tuple(environments), resolved_since=since, rules=serving)
-        counted = await findings.counts(connection, since, rules=serving)
+        counted = await findings.counts(connection, instant, since, rules=serving)
         unknown = await posture.unknown_scopes(connection, SCOPES)
         latest = max(
             (state for state in states if state.last_sweep),
@@ -104,13 +104,13 @@ async def snapshot(
             as_of=as_of,
             period=period,
             exact_since=exact_since,
-            timeline=lambda: timeline(connection, first_day, last_day, environments, serving),
+            timeline=lambda: timeline(connection, instant, first_day, last_day, environments, serving),
             schedules=schedules,
             figures=await figures.read(connection, instant, since, first_day, environments, serving),
             forecasts=await forecasts(connection, instant, Staggering(), environments),
             verdicts=lambda: judgements(connection, revocation.Filter(environments=tuple(environments)), instant),
         )
-        yield data, lambda: findings.read(connection, wanted)
+        yield data, lambda: findings.read(connection, wanted, instant)
 
 
 def _with_unswept(states: Sequence[EnvironmentState], configured: Mapping[str, str]) -> Sequence[EnvironmentState]:

@@ -15,7 +15,7 @@ from auditor.policy.lifecycle import LATE
 from auditor.policy.rules import aud_04
 from auditor.policy.scopes import RiskSettings, RiskTier
 from auditor.store.connection import Connection
-from auditor.store.findings import waiver_in
+from auditor.store.findings import mutes, waiver_in
 from auditor.store.forecast import LIVE
 from auditor.store.revocation import risks
 
@@ -41,7 +41,7 @@ async def ages(
         select f.severity, count(*) as findings,
             width_bucket(extract(epoch from $3 - f.opened_at)::float8 / 86400, $4::float8[]) as band
         from finding f join environment on environment.id = f.environment_id
-        where f.status = 'open' and f.waiver is null and {_HERE} and {_OF_RULES} group by f.severity, band
+        where f.status = 'open' and not {mutes("$3")} and {_HERE} and {_OF_RULES} group by f.severity, band
         """,
         list(environments),
         list(rules),
@@ -54,16 +54,17 @@ async def ages(
 
 
 async def oldest(
-    connection: Connection, environments: Sequence[str] = (), rules: Sequence[str] = ()
+    connection: Connection, now: datetime, environments: Sequence[str] = (), rules: Sequence[str] = ()
 ) -> datetime | None:
     """Return when the oldest of the open findings that no waiver covers was opened; None where there is none."""
     at: datetime | None = await connection.fetchval(
         f"""
         select min(f.opened_at) from finding f join environment on environment.id = f.environment_id
-        where f.status = 'open' and f.waiver is null and {_HERE} and {_OF_RULES}
+        where f.status = 'open' and not {mutes("$3")} and {_HERE} and {_OF_RULES}
         """,
         list(environments),
         list(rules),
+        now,
     )
     return at
 
@@ -188,8 +189,9 @@ async def adherence(
 ) -> Mapping[Severity, Adherence]:
     """Count findings by severity and whether they kept their deadline; open ones, and those that ended since.
 
-    Waived findings have no deadline; nor have those of an environment whose policy does not apply DT-AUD-04. Where a
-    policy applies it to some tokens only, a finding is late that sweeps told to be.
+    Waived findings have no deadline, and that of one whose waiver ended runs from then on; nor have those of an
+    environment whose policy does not apply DT-AUD-04. Where a policy applies it to some tokens only, a finding is late
+    that sweeps told to be.
     """
     spans = await _deadlines(connection, environments)
     days: dict[Severity, set[int]] = {}
@@ -198,13 +200,14 @@ async def adherence(
     rows = await connection.fetch(
         f"""
         select own.severity, f.status, count(*) as findings, (f.evidence ? '{LATE}' or allowed.is_exact
-            and coalesce(f.resolved_at, $3) - f.severity_since >= allowed.span) as is_late
+            and coalesce(f.resolved_at, $3) - greatest(f.severity_since, (f.waiver->>'until')::timestamptz)
+                >= allowed.span) as is_late
         from finding f
         join environment on environment.id = f.environment_id
         cross join lateral (select coalesce(f.evidence->'{LATE}'->>'severity', f.severity) as severity) own
         join unnest($5::text[], $6::text[], $7::interval[], $8::boolean[]) as allowed (name, severity, span, is_exact)
             on allowed.name = environment.name and allowed.severity = own.severity
-        where {_HERE} and {_OF_RULES} and f.waiver is null
+        where {_HERE} and {_OF_RULES} and not {mutes("$3")}
             and (f.status = 'open' or f.resolved_at >= $4 and f.resolution in ('evidence', 'missing'))
         group by 1, 2, 4
         """,
@@ -295,7 +298,7 @@ class WaiverInForce(msgspec.Struct, frozen=True):
 
 
 async def waivers_in_force(
-    connection: Connection, environments: Sequence[str] = (), rules: Sequence[str] = ()
+    connection: Connection, now: datetime, environments: Sequence[str] = (), rules: Sequence[str] = ()
 ) -> Sequence[WaiverInForce]:
     """Return the waivers that mute findings, the first to end first."""
     found = [
@@ -308,10 +311,11 @@ async def waivers_in_force(
             f"""
             select f.waiver, count(*) as findings, array_agg(distinct f.severity) as severities
             from finding f join environment on environment.id = f.environment_id
-            where f.waiver is not null and {_HERE} and {_OF_RULES} group by f.waiver
+            where {mutes("$3")} and {_HERE} and {_OF_RULES} group by f.waiver
             """,
             list(environments),
             list(rules),
+            now,
         )
     ]
     return sorted(found, key=lambda one: (one.waiver.until, one.waiver.id))

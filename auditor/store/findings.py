@@ -22,6 +22,14 @@ waiver_in: Final = msgspec.json.Decoder(Waiver).decode
 """Reads the terms of a waiver from a column."""
 
 
+def mutes(instant: str) -> str:
+    """Return the condition that a waiver mutes ``finding f`` at an instant, which SQL knows by this name: ``$1``.
+
+    One that has ended mutes nothing, though no sweep has let it lapse yet.
+    """
+    return f"(f.waiver is not null and (f.waiver->>'until')::timestamptz > {instant}::timestamptz)"
+
+
 async def known(
     connection: Connection, tokens: Sequence[int], *, except_rules: Sequence[str] = ()
 ) -> Mapping[int, list[KnownFinding]]:
@@ -240,14 +248,16 @@ select f.id, environment.name as environment, coalesce(t.label, f.subject) as la
             and s.rules->f.rule_id->>'state' = 'assessed'
         order by s.id desc limit 1
     ) end, f.opened_at) as last_seen_at,
-    f.resolved_at, f.resolution, f.reopenings, t.removed_at is null as is_stored, f.waiver
+    f.resolved_at, f.resolution, f.reopenings, t.removed_at is null as is_stored,
+    case when {mutes("$1")} then f.waiver end as waiver
 from finding f
 join environment on environment.id = f.environment_id
 left join token t on t.id = f.token_id
 left join lookup l on l.token_id = f.token_id
 """
-_IN_ORDER: Final = """
-    (case when f.status = 'resolved' then 10 when f.waiver is not null then 5 else 0 end
+"""``$1`` is the instant at which a waiver mutes what it shows."""
+_IN_ORDER: Final = f"""
+    (case when f.status = 'resolved' then 10 when {mutes("$1")} then 5 else 0 end
     + case f.severity when 'critical' then 0 when 'high' then 1 when 'medium' then 2 when 'low' then 3 else 4 end)
     * 1e11::float8 + date_part('epoch', f.opened_at)
 """
@@ -256,8 +266,12 @@ since sorting by several columns takes twice as long."""
 _WORST_FIRST: Final = "array_position(array['critical', 'high', 'medium', 'low', 'info'], f.severity)"
 
 
-async def read(connection: Connection, wanted: Filter, *, batch: int = 1000) -> AsyncGenerator[Sequence[Finding], None]:
+async def read(
+    connection: Connection, wanted: Filter, now: datetime, *, batch: int = 1000
+) -> AsyncGenerator[Sequence[Finding], None]:
     """Yield findings in batches: open ones, then waived ones, then resolved ones, each worst first, then oldest first.
+
+    A waiver that had ended at ``now`` mutes no more, and is left out; so it is in all that is read below.
 
     Reads through a cursor, a batch ahead: the caller holds a transaction open for as long as it reads, asks nothing
     else meanwhile, and closes the generator where it ends early.
@@ -265,14 +279,15 @@ async def read(connection: Connection, wanted: Filter, *, batch: int = 1000) -> 
     cursor = await connection.cursor(
         f"""
         {_SELECT}
-        where (f.status = 'open' or f.resolved_at >= $1)
-            and (cardinality($2::text[]) = 0 or environment.name = any ($2))
-            and (cardinality($3::text[]) = 0 or f.rule_id = any ($3))
-            and f.severity = any ($4::text[])
-            and ($5::boolean is null or (f.waiver is not null) = $5)
-            and (cardinality($6::text[]) = 0 or lower({_OWNER}) = any (select lower(o) from unnest($6) as o))
+        where (f.status = 'open' or f.resolved_at >= $2)
+            and (cardinality($3::text[]) = 0 or environment.name = any ($3))
+            and (cardinality($4::text[]) = 0 or f.rule_id = any ($4))
+            and f.severity = any ($5::text[])
+            and ($6::boolean is null or {mutes("$1")} = $6)
+            and (cardinality($7::text[]) = 0 or lower({_OWNER}) = any (select lower(o) from unnest($7) as o))
         order by {_IN_ORDER}, f.id
         """,
+        now,
         wanted.resolved_since,
         list(wanted.environments),
         list(wanted.rules),
@@ -305,19 +320,20 @@ class Event(msgspec.Struct, frozen=True):
     """The one that began to mute the finding, or that ended."""
 
 
-async def show(connection: Connection, key: str) -> tuple[Finding, Sequence[Event]] | None:
+async def show(connection: Connection, key: str, now: datetime) -> tuple[Finding, Sequence[Event]] | None:
     """Return the finding of a key with its history, oldest event first; None where there is none."""
     parts = key.split("/", 3)
     if len(parts) < 3:
         return None
     row = await connection.fetchrow(
         f"""
-        {_SELECT} where environment.name = $1 and f.rule_id = $3 and f.discriminator = $4
+        {_SELECT} where environment.name = $2 and f.rule_id = $4 and f.discriminator = $5
             and (f.token_id = (select k.id from token k join environment e on e.id = k.environment_id
-                               where e.name = $1 and k.label = $2)
-                or f.token_id is null and f.subject = $2)
+                               where e.name = $2 and k.label = $3)
+                or f.token_id is null and f.subject = $3)
         order by f.token_id limit 1
         """,
+        now,
         *parts[:3],
         parts[3] if len(parts) > 3 else "",
     )
@@ -417,7 +433,7 @@ def _by_severity(by_rule: Mapping[str, Mapping[Severity, int]]) -> Mapping[Sever
 
 
 async def counts(
-    connection: Connection, resolved_since: datetime, *, rules: Sequence[str] = ()
+    connection: Connection, now: datetime, resolved_since: datetime, *, rules: Sequence[str] = ()
 ) -> Mapping[str, Counts]:
     """Count every swept environment's findings, those resolved from an instant on among them.
 
@@ -425,11 +441,12 @@ async def counts(
     """
     by_rule: dict[tuple[str, bool], dict[str, dict[Severity, int]]] = {}
     for row in await connection.fetch(
-        """
-        select environment.name, f.waiver is not null as is_waived, f.rule_id, f.severity, count(*) as findings
+        f"""
+        select environment.name, {mutes("$1")} as is_waived, f.rule_id, f.severity, count(*) as findings
         from finding f join environment on environment.id = f.environment_id
-        where f.status = 'open' and (cardinality($1::text[]) = 0 or f.rule_id = any ($1)) group by 1, 2, 3, 4
+        where f.status = 'open' and (cardinality($2::text[]) = 0 or f.rule_id = any ($2)) group by 1, 2, 3, 4
         """,
+        now,
         rules,
     ):
         here = by_rule.setdefault((row["name"], row["is_waived"]), {})
@@ -442,10 +459,10 @@ async def counts(
             row["resolved"],
         )
         for row in await connection.fetch(
-            """
+            f"""
             select e.name,
                 (select count(distinct f.token_id) from finding f
-                 where f.status = 'open' and f.waiver is null and f.environment_id = e.id
+                 where f.status = 'open' and not {mutes("$3")} and f.environment_id = e.id
                     and (cardinality($2::text[]) = 0 or f.rule_id = any ($2))) as with_findings,
                 (select count(*) from finding f
                  where f.status = 'resolved' and f.resolved_at >= $1 and f.environment_id = e.id
@@ -454,21 +471,22 @@ async def counts(
             """,
             resolved_since,
             rules,
+            now,
         )
     }
 
 
-async def count_open(connection: Connection) -> Mapping[str, Mapping[Severity, int]]:
+async def count_open(connection: Connection, now: datetime) -> Mapping[str, Mapping[Severity, int]]:
     """Return how many findings are open and not waived, by environment and severity; those without any are left out."""
-    return await _count(connection, "f.waiver is null")
+    return await _count(connection, f"not {mutes('$1')}", now)
 
 
-async def count_waived(connection: Connection) -> Mapping[str, Mapping[Severity, int]]:
+async def count_waived(connection: Connection, now: datetime) -> Mapping[str, Mapping[Severity, int]]:
     """Return how many open findings are waived, by environment and severity; environments without any are left out."""
-    return await _count(connection, "f.waiver is not null")
+    return await _count(connection, mutes("$1"), now)
 
 
-async def _count(connection: Connection, condition: str) -> Mapping[str, Mapping[Severity, int]]:
+async def _count(connection: Connection, condition: str, now: datetime) -> Mapping[str, Mapping[Severity, int]]:
     counts: dict[str, dict[Severity, int]] = {}
     for row in await connection.fetch(
         f"""
@@ -477,7 +495,8 @@ async def _count(connection: Connection, condition: str) -> Mapping[str, Mapping
             select f.environment_id, f.severity, count(*) as findings from finding f
             where f.status = 'open' and {condition} group by 1, 2
         ) counted join environment on environment.id = counted.environment_id
-        """
+        """,
+        now,
     ):
         counts.setdefault(row["name"], {})[Severity(row["severity"])] = row["findings"]
     return counts

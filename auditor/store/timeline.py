@@ -1,7 +1,7 @@
 """How findings stood day by day, and what happened to them: read from their transitions."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -47,6 +47,7 @@ class Timeline(msgspec.Struct, frozen=True):
 
 async def timeline(
     connection: Connection,
+    now: datetime,
     first_day: date,
     last_day: date,
     environments: Sequence[str] = (),
@@ -59,15 +60,23 @@ async def timeline(
     return Timeline(
         first_day,
         last_day,
-        await _posture(connection, first_day, last_day, environments, rules),
+        await _posture(connection, now, first_day, last_day, environments, rules),
         await _activity(connection, first_day, environments, rules),
     )
 
 
 async def _posture(
-    connection: Connection, first_day: date, last_day: date, environments: Sequence[str], rules: Sequence[str]
+    connection: Connection,
+    now: datetime,
+    first_day: date,
+    last_day: date,
+    environments: Sequence[str],
+    rules: Sequence[str],
 ) -> Sequence[DayPosture]:
-    """Add up by how much each day changed the number of open findings; what was before is of the day before."""
+    """Add up by how much each day changed the number of open findings; what was before is of the day before.
+
+    A finding counts again from the end of its waiver, though no transition says so until the next sweep.
+    """
     moved: dict[str, dict[date, list[tuple[Severity, int]]]] = {
         row["name"]: {}
         for row in await connection.fetch(
@@ -78,33 +87,44 @@ async def _posture(
     for row in await connection.fetch(
         f"""
         with said as (
-            select environment.name, f.id as finding_id, e.id, e.severity, e.transition,
-                greatest((e.at at time zone 'UTC')::date, $1::date - 1) as day,
-                -- the last event that tells whether it is waived, and in the lowest bit whether it says so
-                max(e.id * 2 + (e.transition = 'waived')::integer)
-                    filter (where e.transition in ('waived', 'lapsed', 'resolved', 'reopened', 'opened'))
-                    over (partition by e.finding_id order by e.id) as turn
+            select environment.name, e.finding_id, e.id, e.at, e.severity, e.transition,
+                case e.transition when 'waived' then (e.waiver->>'until')::timestamptz end as until,
+                lead(e.at) over history as next_at,
+                -- the last event that tells whether it is waived
+                max(e.id) filter (where e.transition in ('waived', 'lapsed', 'resolved', 'reopened', 'opened'))
+                    over history as turn
             from finding_event e
             join finding f on f.id = e.finding_id
             join environment on environment.id = f.environment_id
             where {_HERE} and {_OF_RULES}
+            window history as (partition by e.finding_id order by e.id)
+        ), waived as (
+            select *, max(until) over (partition by finding_id, turn) as muted_until from said
         ), counted as (
-            select name, day, finding_id, id, severity, transition <> 'resolved' and turn % 2 = 0 as counts from said
+            select *, transition <> 'resolved' and coalesce(muted_until <= at, true) as counts,
+                case when transition <> 'resolved' and muted_until > at and muted_until <= coalesce(next_at, $4)
+                    then muted_until end as counts_from
+            from waived
         ), moved as (
-            select name, day, severity, counts,
-                lag(severity) over history as severity_before, lag(counts) over history as counted_before
+            select *, lag(severity) over history as severity_before,
+                lag(counts or counts_from is not null) over history as counted_before
             from counted window history as (partition by finding_id order by id)
         )
-        select name, day, severity, sum(number)::bigint as number from (
-            select name, day, severity, 1 as number from moved where counts
+        select name, greatest((moment at time zone 'UTC')::date, $1::date - 1) as day, severity,
+            sum(number)::bigint as number
+        from (
+            select name, at as moment, severity, 1 as number from moved where counts
             union all
-            select name, day, severity_before, -1 from moved where counted_before
+            select name, counts_from, severity, 1 from moved where counts_from is not null
+            union all
+            select name, at, severity_before, -1 from moved where counted_before
         ) deltas
-        group by name, day, severity having sum(number) <> 0
+        group by 1, 2, 3 having sum(number) <> 0
         """,
         first_day,
         list(environments),
         list(rules),
+        now,
     ):
         moved[row["name"]].setdefault(row["day"], []).append((Severity(row["severity"]), row["number"]))
     days = [first_day + number * _DAY for number in range(-1, (last_day - first_day).days + 1)]

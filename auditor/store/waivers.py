@@ -12,7 +12,7 @@ from auditor.model.waiver import Waiver
 from auditor.policy.waivers import FindingId, WaiverEntry
 from auditor.store.chain import linked
 from auditor.store.connection import Connection, Row
-from auditor.store.findings import waiver_in
+from auditor.store.findings import mutes, waiver_in
 from auditor.store.rows import as_json
 
 
@@ -145,12 +145,12 @@ async def lock_finding(connection: Connection, finding: FindingId) -> tuple[int,
     return None if row is None else (row["environment_id"], row["id"])
 
 
-async def count_muted(connection: Connection) -> Mapping[str, int]:
+async def count_muted(connection: Connection, now: datetime) -> Mapping[str, int]:
     """Return how many open findings each waiver mutes, by its id; those that mute none are left out."""
     return {
         row["id"]: row["findings"]
         for row in await connection.fetch(
-            "select waiver->>'id' as id, count(*) as findings from finding where waiver is not null group by 1"
+            f"select f.waiver->>'id' as id, count(*) as findings from finding f where {mutes('$1')} group by 1", now
         )
     }
 

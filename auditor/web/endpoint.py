@@ -4,6 +4,7 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -28,11 +29,16 @@ class Endpoint:
     """
 
     def __init__(
-        self, metrics: Metrics, pool: Callable[[], Pool | None], why_not_ready: Callable[[], str | None]
+        self,
+        metrics: Metrics,
+        pool: Callable[[], Pool | None],
+        why_not_ready: Callable[[], str | None],
+        clock: Callable[[], datetime],
     ) -> None:
         self._metrics = metrics
         self._pool = pool
         self._why_not_ready = why_not_ready
+        self._clock = clock
 
     async def health(self, _request: web.Request) -> web.Response:
         """The process lives and its loop turns; says nothing of anything else."""
@@ -58,13 +64,14 @@ class Endpoint:
         pool = self._pool()
         if pool is None:
             return web.Response(status=503, text="the database is not open\n")
+        now = self._clock()
         try:
             with translated():
                 async with asyncio.timeout(_PATIENCE_SECONDS), pool.acquire() as connection:
                     body = self._metrics.render(
                         await posture.environments(connection),
-                        await findings.count_open(connection),
-                        await findings.count_waived(connection),
+                        await findings.count_open(connection, now),
+                        await findings.count_waived(connection, now),
                         await outbox.count(connection),
                         await outbox.oldest_pending(connection),
                         await reports.last_made(connection),

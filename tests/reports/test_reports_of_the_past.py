@@ -52,7 +52,7 @@ looks = st.one_of(
 )
 tokens = st.one_of(st.none(), st.tuples(looks, violations, st.sampled_from(["line 1", "line 2"])))
 """Of one token in one sweep: not stored, or how its lookup ends, what the rules say, and where it is stored."""
-acts = st.sampled_from(["", "waive", "renew", "lapse"])
+acts = st.sampled_from(["", "waive", "waive for hours", "renew", "lapse"])
 histories = st.lists(st.tuples(st.tuples(*[tokens] * len(IDS)), acts), min_size=1, max_size=6)
 
 
@@ -86,7 +86,8 @@ async def acted(connection: Connection, name: str, act: str, now: datetime) -> N
     if number is None or not act:
         return
     ((standing,),) = [batch async for batch in comparing.by_ids(connection, [number])]
-    until = now + (timedelta(days=9) if act == "waive" else timedelta(days=19))
+    spans = {"waive": timedelta(days=9), "waive for hours": 3 * HOUR}
+    until = now + spans.get(act, timedelta(days=19))
     terms = Waiver(id="w", owner="ann", approver="ben", reason="known", ticket="OPS-7", since=NOW, until=until)
     change: Change | None = waiver_change(standing.finding, None if act == "lapse" else terms)
     if change is not None:
@@ -125,7 +126,10 @@ async def test_report_of_a_day_made_later_says_what_the_one_made_on_that_day_sai
             now += 6 * HOUR
             await swept(connection, name, stored, now)
             await acted(connection, name, act, now + HOUR)
-            told.append((now + 2 * HOUR, await made(database, name, now + 2 * HOUR)))
+            for instant in (now + 2 * HOUR, now + 5 * HOUR):
+                told.append((instant, await made(database, name, instant)))
+                said = told[-1][1]
+                assert [one.open_by_severity for one in said["environments"]] == said["today"]
     for instant, then in told:
         again = await made(database, name, now + timedelta(days=1), as_of=instant)
         assert within_their_sweeps(again.pop("seen"), then.pop("seen"))
@@ -146,15 +150,15 @@ DAY = timedelta(days=1)
 QUARTER = parse_period("2026-10-01/2026-11-25")
 
 
-async def lived_through(connection: Connection) -> None:
-    """Three days: a finding is opened and another, one gets worse, and one ends."""
+async def lived_through(connection: Connection, days: int = 3) -> None:
+    """Three days, or fewer: a finding is opened and another, one gets worse, and one ends."""
     label = str(TOKEN.id)
     for number, said in enumerate(
         (
             [violation(Severity.LOW), violation(Severity.HIGH, "DT-STA-02")],
             [violation(Severity.CRITICAL), violation(Severity.HIGH, "DT-STA-02")],
             [violation(Severity.CRITICAL)],
-        )
+        )[:days]
     ):
         now = NOW + number * DAY
         sweep = await begin(connection, now=now)
@@ -181,6 +185,28 @@ async def test_timeline_tells_what_was_open_on_each_day_and_what_happened(databa
         Transition.ESCALATED: {Severity.CRITICAL: 1},
         Transition.RESOLVED: {Severity.HIGH: 1},
     }
+
+
+async def test_finding_counts_again_from_the_day_on_which_its_waiver_ended(database: Pool) -> None:
+    async with database.acquire() as connection:
+        await lived_through(connection, days=1)
+        number = await connection.fetchval("select min(id) from finding")
+        ((standing,),) = [batch async for batch in comparing.by_ids(connection, [number])]
+        until = NOW + 2 * DAY
+        terms = Waiver(id="w", owner="ann", approver="ben", reason="known", ticket="OPS-7", since=NOW, until=until)
+        change = waiver_change(standing.finding, terms)
+        assert change is not None
+        environment = await connection.fetchval("select id from environment")
+        await findings.apply(connection, None, environment, [(standing.bearer, change)], NOW + HOUR)
+    for as_of, waived in ((None, 0), (until, 0), (until - HOUR, 1)):
+        async with snapshot(database, now=NOW + 5 * DAY, resolved_days=30, as_of=as_of) as (data, stream):
+            said = [finding async for batch in stream() for finding in batch]
+            days = await data.timeline()
+            assert sum(finding.waiver is not None for finding in said) == waived
+            assert (data.environments[0].open_findings, data.environments[0].waived_findings) == (2 - waived, waived)
+            assert len(data.figures.waivers) == waived
+            counted = [sum(day.open_by_severity.values()) for day in days.posture if day.day >= NOW.date()]
+            assert counted == ([1, 1, 2, 2, 2, 2] if as_of is None else [1, 1, 2 - waived])
 
 
 async def test_period_is_of_its_end_and_tells_what_happened_in_it(database: Pool) -> None:

@@ -163,6 +163,19 @@ async def test_findings_count_by_whether_they_kept_the_deadline_of_their_own_sev
     assert await adherence(connection, NOW, NOW, ["elsewhere"]) == {}
 
 
+async def test_deadline_of_a_finding_whose_waiver_ended_runs_from_that_end(connection: Connection) -> None:
+    text = {"name": "ours", "rules": {"DT-AUD-04": {"sla": {"high": 7}}}}
+    await store(await with_policy(connection, text, NOW - 20 * DAY), {}, says={0: (violation(),)})
+    await connection.execute(
+        "update finding set waiver = jsonb_build_object('until', $1::timestamptz), waived_severity = severity",
+        NOW - 6 * DAY,
+    )
+
+    assert await adherence(connection, NOW - 7 * DAY, NOW) == {HIGH: Adherence((7,))}
+    assert await adherence(connection, NOW, NOW) == {HIGH: Adherence((7,), open_in_time=1)}
+    assert await adherence(connection, NOW + DAY, NOW) == {HIGH: Adherence((7,), open_late=1)}
+
+
 async def test_where_some_tokens_have_no_deadline_only_what_sweeps_told_is_late(connection: Connection) -> None:
     text = {"name": "ours", "rules": {"DT-AUD-04": {"sla": {"high": 7}, "exempt": [{"name": "lab-*"}]}}}
     await store(await with_policy(connection, text, NOW - 9 * DAY), {}, says={0: (violation(),)})
@@ -177,15 +190,20 @@ async def test_findings_have_no_deadline_where_the_rule_was_not_applied(connecti
 
 
 async def test_oldest_open_finding_that_no_waiver_covers_is_known(connection: Connection) -> None:
-    assert await oldest(connection) is None
+    assert await oldest(connection, NOW) is None
     await store(await begin(connection, now=NOW - 9 * DAY), {}, says={0: (violation(),)})
     await store(await begin(connection), {}, says={0: (violation(), violation(rule="DT-OWN-01"))})
 
-    assert await oldest(connection) == NOW - 9 * DAY
-    assert await oldest(connection, ["prod"], ["DT-OWN-01"]) == NOW
-    assert await oldest(connection, ["elsewhere"]) is None
-    await connection.execute("update finding set waiver = '{}', waived_severity = severity where rule_id = 'DT-EXP-01'")
-    assert await oldest(connection) == NOW
+    assert await oldest(connection, NOW) == NOW - 9 * DAY
+    assert await oldest(connection, NOW, ["prod"], ["DT-OWN-01"]) == NOW
+    assert await oldest(connection, NOW, ["elsewhere"]) is None
+    await connection.execute(
+        "update finding set waiver = jsonb_build_object('until', $1::timestamptz), waived_severity = severity "
+        "where rule_id = 'DT-EXP-01'",
+        NOW + DAY,
+    )
+    assert await oldest(connection, NOW) == NOW
+    assert await oldest(connection, NOW + DAY) == NOW - 9 * DAY
 
 
 async def test_last_sweep_of_each_day_counts(connection: Connection) -> None:
@@ -221,9 +239,10 @@ async def test_waivers_in_force_come_with_what_they_mute_the_first_to_end_first(
             rules.split(","),
         )
 
-    in_force = await waivers_in_force(connection)
+    in_force = await waivers_in_force(connection, NOW)
 
     assert [(one.waiver.id, one.findings, one.worst) for one in in_force] == [("w-1", 2, HIGH), ("w-2", 1, LOW)]
+    assert [one.waiver.id for one in await waivers_in_force(connection, NOW + DAY)] == ["w-2"]
 
 
 async def test_applied_policy_comes_with_the_text_that_its_digest_is_of(connection: Connection) -> None:

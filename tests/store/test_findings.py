@@ -50,7 +50,9 @@ async def sweep(
 
 async def read(connection: Connection, batch: int = 1000, **wanted: Any) -> list[Finding]:
     async with connection.transaction():
-        return [finding async for some in findings.read(connection, Filter(**wanted), batch=batch) for finding in some]
+        return [
+            finding async for some in findings.read(connection, Filter(**wanted), NOW, batch=batch) for finding in some
+        ]
 
 
 async def test_life_of_a_finding_is_written_event_by_event(connection: Connection) -> None:
@@ -59,7 +61,7 @@ async def test_life_of_a_finding_is_written_event_by_event(connection: Connectio
     await sweep(connection, 2, says(severity=Severity.CRITICAL, message="in other words"))
     await sweep(connection, 3)
     await sweep(connection, 4, says(severity=Severity.LOW))
-    shown = await findings.show(connection, f"prod/{TOKEN.id}/DT-EXP-01")
+    shown = await findings.show(connection, f"prod/{TOKEN.id}/DT-EXP-01", NOW)
     assert shown is not None
     finding, events = shown
     assert [(event.transition, event.severity, event.message, event.resolution) for event in events] == [
@@ -96,7 +98,7 @@ async def test_findings_of_one_rule_are_told_apart_by_their_discriminator(connec
     keys = [finding.key for finding in await read(connection)]
     assert sorted(keys) == [f"prod/{TOKEN.id}/DT-EXP-01/a/b", f"prod/{TOKEN.id}/DT-EXP-01/c"]
     for key in keys:
-        shown = await findings.show(connection, key)
+        shown = await findings.show(connection, key, NOW)
         assert shown is not None
         assert shown[0].key == key
 
@@ -104,7 +106,7 @@ async def test_findings_of_one_rule_are_told_apart_by_their_discriminator(connec
 @pytest.mark.parametrize("key", ["", "prod", f"prod/{TOKEN.id}", f"prod/{TOKEN.id}/DT-NO", f"dev/{TOKEN.id}/DT-EXP-01"])
 async def test_key_of_nothing_shows_nothing(connection: Connection, key: str) -> None:
     await sweep(connection, 0, says())
-    assert await findings.show(connection, key) is None
+    assert await findings.show(connection, key, NOW) is None
 
 
 async def test_open_comes_before_resolved_worst_first_and_oldest_first(connection: Connection) -> None:
@@ -142,13 +144,13 @@ async def test_counts_are_of_environments_severities_rules_and_tokens(connection
     )
     await sweep(connection, 1, says("R-B", Severity.HIGH), other=[says("R-B", Severity.HIGH)])
     await sweep(connection, 1, environment="quiet")
-    assert await findings.count_open(connection) == {"prod": {Severity.HIGH: 2}}
-    counts = await findings.counts(connection, NOW + HOUR)
+    assert await findings.count_open(connection, NOW) == {"prod": {Severity.HIGH: 2}}
+    counts = await findings.counts(connection, NOW, NOW + HOUR)
     assert counts["prod"] == findings.Counts({"R-B": {Severity.HIGH: 2}}, {}, 2, 1)
     assert counts["prod"].open_by_severity == {Severity.HIGH: 2}
     assert counts["quiet"] == findings.Counts({}, {}, 0, 0)
-    assert (await findings.counts(connection, NOW + 2 * HOUR))["prod"].resolved_recently == 0
-    assert (await findings.counts(connection, NOW + HOUR, rules=["R-A"]))["prod"] == findings.Counts({}, {}, 0, 1)
+    assert (await findings.counts(connection, NOW, NOW + 2 * HOUR))["prod"].resolved_recently == 0
+    assert (await findings.counts(connection, NOW, NOW + HOUR, rules=["R-A"]))["prod"] == findings.Counts({}, {}, 0, 1)
 
 
 async def test_what_sweeps_did_is_read_worst_first(connection: Connection) -> None:

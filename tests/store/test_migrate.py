@@ -104,7 +104,7 @@ async def _assert_kept(connection: Connection, version: int) -> None:
     assert [tuple(row) for row in states] == [("ops", "dead"), ("team", "delivered")]
     tried = await connection.fetch("select hook, number, is_delivered, answer from delivery_attempt order by hook")
     assert [tuple(row) for row in tried] == ([("ops", 9, False, "no"), ("team", 1, True, "HTTP 204")])
-    shown = await findings.show(connection, f"prod/{TOKEN.id}/DT-EXP-01")
+    shown = await findings.show(connection, f"prod/{TOKEN.id}/DT-EXP-01", NOW)
     assert shown is not None
     assert (shown[0].label, shown[0].owner, len(shown[1])) == (TOKEN.id, TOKEN.owner, 1)
 

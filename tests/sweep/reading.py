@@ -11,7 +11,7 @@ from auditor.store.connection import Pool
 from auditor.store.findings import Filter
 from auditor.sweep.subject import Subject
 from auditor.sweep.sweeper import sweep
-from tests.sweep.conftest import Stage
+from tests.sweep.conftest import NOW, Stage
 
 
 async def read_findings(database: Pool) -> dict[str, Finding]:
@@ -19,7 +19,7 @@ async def read_findings(database: Pool) -> dict[str, Finding]:
     async with database.acquire() as connection, connection.transaction():
         return {
             finding.key: finding
-            async for batch in findings.read(connection, Filter(resolved_since=datetime(2000, 1, 1, tzinfo=UTC)))
+            async for batch in findings.read(connection, Filter(resolved_since=datetime(2000, 1, 1, tzinfo=UTC)), NOW)
             for finding in batch
         }
 

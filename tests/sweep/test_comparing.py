@@ -80,7 +80,7 @@ async def read(connection: Connection) -> dict[str, Finding]:
     async with connection.transaction():
         return {
             finding.key: finding
-            async for batch in findings.read(connection, Filter(resolved_since=NOW))
+            async for batch in findings.read(connection, Filter(resolved_since=NOW), NOW)
             for finding in batch
         }
 
@@ -91,7 +91,7 @@ async def test_finding_of_a_token_in_no_store_lives_like_any_other(connection: C
     await run(connection, subject, [says(UNSTORED, Severity.CRITICAL, "worse", **evidence)], hours=1)
     await run(connection, subject, hours=2)
     await run(connection, subject, [says(UNSTORED, Severity.LOW, **evidence)], hours=3)
-    shown = await findings.show(connection, f"prod/{UNSTORED}/DT-INV-01")
+    shown = await findings.show(connection, f"prod/{UNSTORED}/DT-INV-01", NOW)
     assert shown is not None
     finding, events = shown
     assert [(event.transition, event.severity, event.resolution) for event in events] == [
@@ -114,8 +114,8 @@ async def test_finding_of_a_subject_is_listed_counted_and_alerted(connection: Co
         f"prod/{TOKEN.id}/DT-INV-01/x",
         f"prod/{UNSTORED}/DT-INV-01",
     ]
-    assert await findings.count_open(connection) == {"prod": {Severity.HIGH: 2, Severity.LOW: 1}}
-    counts = (await findings.counts(connection, NOW))["prod"]
+    assert await findings.count_open(connection, NOW) == {"prod": {Severity.HIGH: 2, Severity.LOW: 1}}
+    counts = (await findings.counts(connection, NOW, NOW))["prod"]
     assert (counts.open_by_rule, counts.tokens_with_findings) == ({"DT-INV-01": {Severity.HIGH: 2, Severity.LOW: 1}}, 1)
     happened = await findings.happened(connection, [1])
     assert [(one.label, one.owner) for one in happened] == [
@@ -206,7 +206,7 @@ async def test_words_are_renewed_without_a_transition_and_what_is_the_same_is_no
         "opened",
         "renewed",
     ]
-    shown = await findings.show(connection, next(iter(await read(connection))))
+    shown = await findings.show(connection, next(iter(await read(connection))), NOW)
     assert shown is not None
     assert [event.transition for event in shown[1]] == [Transition.OPENED]
 

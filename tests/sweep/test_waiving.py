@@ -63,7 +63,7 @@ async def alerts(database: Pool) -> list[tuple[str, str]]:
 
 async def transitions(database: Pool, key: str) -> list[str]:
     async with database.acquire() as connection:
-        shown = await findings.show(connection, key)
+        shown = await findings.show(connection, key, NOW)
     assert shown is not None
     return [event.transition.value for event in shown[1]]
 
@@ -293,14 +293,41 @@ async def test_counts_keep_waived_findings_apart(database: Pool, staged: Staged)
         waiver = entry(only=[{"owner": "a"}])
         await sweep(database, subject_of(stage, [token.secret for token in tokens], waiver))
     async with database.acquire() as connection, connection.transaction():
-        assert await findings.count_open(connection) == {"prod": {Severity.HIGH: 1}}
-        assert await findings.count_waived(connection) == {"prod": {Severity.HIGH: 1}}
-        counts = (await findings.counts(connection, NOW))["prod"]
+        assert await findings.count_open(connection, NOW) == {"prod": {Severity.HIGH: 1}}
+        assert await findings.count_waived(connection, NOW) == {"prod": {Severity.HIGH: 1}}
+        counts = (await findings.counts(connection, NOW, NOW))["prod"]
         assert (counts.open_by_severity, counts.open_by_rule) == ({Severity.HIGH: 1}, {"DT-EXP-01": {Severity.HIGH: 1}})
         assert (counts.waived_by_severity, counts.tokens_with_findings) == ({Severity.HIGH: 1}, 1)
         for waived, owners in ((None, ["b", "a"]), (True, ["a"]), (False, ["b"])):
-            read = findings.read(connection, findings.Filter(waived=waived))
+            read = findings.read(connection, findings.Filter(waived=waived), NOW)
             assert [finding.owner async for batch in read for finding in batch] == owners
+
+
+async def test_waiver_that_ended_mutes_nothing_though_no_sweep_has_run_since(database: Pool, staged: Staged) -> None:
+    async with staged() as stage:
+        token = stage.world.create("ci", ["metrics.read"], owner="svc-ci")
+        await sweep(database, subject_of(stage, [token.secret], entry()))
+    key = f"prod/{token.token.id}/DT-EXP-01"
+    one = {"prod": {Severity.HIGH: 1}}
+    before, after = NOW + 30 * DAY - SECOND, NOW + 30 * DAY
+    async with database.acquire() as connection, connection.transaction():
+        for now, opened, waived in ((before, {}, one), (after, one, {})):
+            assert await findings.count_open(connection, now) == opened
+            assert await findings.count_waived(connection, now) == waived
+            counts = (await findings.counts(connection, now, NOW))["prod"]
+            assert (counts.open_by_severity, counts.waived_by_severity) == (
+                opened.get("prod", {}),
+                waived.get("prod", {}),
+            )
+            assert counts.tokens_with_findings == len(opened)
+            assert await waivers.count_muted(connection, now) == ({"w1": 1} if waived else {})
+            for is_waived, expected in ((True, waived), (False, opened)):
+                read = findings.read(connection, findings.Filter(waived=is_waived), now)
+                found = [finding for batch in [batch async for batch in read] for finding in batch]
+                assert [finding.waiver is not None for finding in found] == [is_waived] * len(expected)
+            shown = await findings.show(connection, key, now)
+            assert shown is not None
+            assert (shown[0].waiver is not None) is bool(waived)
 
 
 async def test_sweep_tells_how_many_findings_it_waived(database: Pool, staged: Staged) -> None:
