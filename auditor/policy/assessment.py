@@ -1,8 +1,8 @@
 """Judges controls by the findings of the rules that serve them, environment by environment and altogether.
 
-A control passes only where everything was looked at: the last sweep was complete, every stored token has evidence, and
-every rule that serves the control and that the policy applies was assessed. An open finding fails it all the same,
-whatever else is unknown.
+A control passes only where everything was looked at: the last sweep was complete, every stored token has evidence
+that is not too old, and every rule that serves the control and that the policy applies was assessed. An open finding
+fails it all the same, whatever else is unknown.
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -16,6 +16,7 @@ from auditor.model.finding import Severity
 from auditor.model.sweep import RuleState, SweepStatus, SweepSummary
 from auditor.policy.base import Framework, Rule
 from auditor.policy.controls import CONTROLS
+from auditor.policy.revocation import TOO_OLD
 from auditor.policy.wording import counted, listed
 
 
@@ -31,7 +32,7 @@ class ControlState(StrEnum):
     FAIL = "fail"
     """A finding is open that no waiver covers."""
     UNKNOWN = "unknown"
-    """Nothing such is open, but tokens could not be looked up, or the last sweep was not complete."""
+    """Nothing such is open, but nothing is known of some tokens at present, or the last sweep was not complete."""
     NOT_ASSESSED = "not assessed"
     """No rule serves it, or none that does could be applied, or there is no token to look at."""
 
@@ -59,9 +60,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """When a sweep last gave evidence about every token."""
     stored_tokens: int
     unknown_tokens: int
-    """Of these, tokens whose last lookup was no evidence, or that were never looked up."""
+    """Of these, tokens whose last lookup was no evidence, or too old, or that were never looked up."""
     rules: Mapping[str, RuleResult]
     """By id: every rule of the policy that the last sweep applied."""
+    outdated_tokens: int = 0
+    """Of the unknown ones, those of which the last lookup was evidence that is too old (``OLD_EVIDENCE``)."""
 
 
 class EnvironmentResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +76,7 @@ class EnvironmentResult(msgspec.Struct, frozen=True, kw_only=True):
     """Why, in half a sentence."""
     stored_tokens: int
     assessed_tokens: int
-    """Stored tokens about which the last lookup was evidence."""
+    """Stored tokens about which the last lookup was evidence that is not too old."""
     last_complete_at: datetime | None
     open_by_severity: Mapping[Severity, int]
     """Open findings of its rules that no waiver covers; severities without any are absent."""
@@ -206,12 +209,22 @@ def _gap(evidence: Evidence) -> str | None:
     if evidence.last_sweep is None:
         return "never swept"
     if evidence.unknown_tokens:
-        return f"{evidence.unknown_tokens} of {counted(evidence.stored_tokens, 'token')} could not be looked up"
+        return _unknown(evidence)
     if evidence.last_sweep.status is SweepStatus.RUNNING:
         return "the first sweep has not ended"
     if evidence.last_sweep.status is not SweepStatus.COMPLETE:
         return f"the last sweep is {evidence.last_sweep.status}"
     return None if evidence.last_complete_at is not None else "no sweep was complete"
+
+
+def _unknown(evidence: Evidence) -> str:
+    """Return of how many tokens nothing is known at present, and why."""
+    whole = counted(evidence.stored_tokens, "token")
+    failed = evidence.unknown_tokens - evidence.outdated_tokens
+    reasons = [f"{failed} of {whole} could not be looked up"] if failed else []
+    if evidence.outdated_tokens:
+        reasons.append(f"the last evidence on {evidence.outdated_tokens} of {whole} is {TOO_OLD}")
+    return ", and ".join(reasons)
 
 
 def _why_none(applied: Sequence[RuleResult]) -> str:

@@ -135,6 +135,8 @@ _DAY: Final = timedelta(days=1)
 
 OLD_EVIDENCE: Final = 14 * _DAY
 """Evidence that is older tells nothing of the present."""
+TOO_OLD: Final = f"older than {OLD_EVIDENCE.days} days"
+"""That in words."""
 GONE_AFTER_MISSES: Final = 2
 """One answer that there is no such token may be a mistake of that moment."""
 CLOCK_SKEW: Final = timedelta(minutes=5)

@@ -53,17 +53,19 @@ class EnvironmentPosture(msgspec.Struct, frozen=True, kw_only=True):
     stored_tokens: int
     """Tokens that the last complete reading of the sources held."""
     unknown_tokens: int
-    """Of these, tokens whose last lookup was no evidence, or that were never looked up."""
+    """Of these, tokens whose last lookup was no evidence, or too old, or that were never looked up."""
     policy_name: str = ""
     """Of the policy that the last sweep applied here; empty before the first."""
     unknown_scopes: Mapping[str, int] = {}
     """Scopes that neither ship nor stand in that policy, with how many stored tokens hold each, most frequent first."""
     waived_by_severity: Mapping[Severity, int] = {}
     """Open findings that a waiver covers, counted apart; a severity may be absent for none."""
+    outdated_tokens: int = 0
+    """Of the unknown ones, those of which the last lookup was evidence that is too old (``OLD_EVIDENCE``)."""
 
     @property
     def audited_tokens(self) -> int:
-        """Stored tokens about which the last lookup was evidence."""
+        """Stored tokens about which the last lookup was evidence that is not too old."""
         return self.stored_tokens - self.unknown_tokens
 
     @property

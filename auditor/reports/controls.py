@@ -28,6 +28,7 @@ def assessments(data: ReportData) -> Sequence[FrameworkAssessment]:
             last_complete_at=environment.last_complete_at,
             stored_tokens=environment.stored_tokens,
             unknown_tokens=environment.unknown_tokens,
+            outdated_tokens=environment.outdated_tokens,
             rules={posture.rule_id: _result(posture) for posture in here.get(environment.name, [])},
         )
         for environment in data.environments

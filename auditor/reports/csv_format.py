@@ -74,6 +74,7 @@ COVERAGE_COLUMNS: Final = (
     "policy_name",
     "unknown_scopes",
     *(f"waived_{severity}" for severity in WORST_FIRST),
+    "outdated_tokens",
 )
 """Columns of the coverage, in order; new ones are added at the end."""
 
@@ -174,6 +175,7 @@ def _coverage(posture: EnvironmentPosture, data: ReportData) -> dict[str, Cell]:
         "last_complete_at": posture.last_complete_at,
         "stored_tokens": posture.stored_tokens,
         "unknown_tokens": posture.unknown_tokens,
+        "outdated_tokens": posture.outdated_tokens,
         "policy_name": posture.policy_name,
         "unknown_scopes": " | ".join(f"{scope}: {count}" for scope, count in posture.unknown_scopes.items()),
         "rules_assessed": states[RuleState.ASSESSED],

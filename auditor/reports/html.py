@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from auditor.model.finding import Finding, Resolution, Severity
 from auditor.outside_text import clipped, visible
 from auditor.policy.assessment import ControlState
+from auditor.policy.revocation import TOO_OLD
 from auditor.reports import sentences, verdicts
 from auditor.reports.base import Findings, ReportData, as_text
 from auditor.reports.calendar import HEIGHT, calendar
@@ -96,6 +97,7 @@ class Html:
                     one.name for one in data.environments if one.last_sweep is not None and one.last_sweep.self_lookup
                 ),
                 rules=rule_views(data),
+                too_old=TOO_OLD,
                 never_swept=sentences.listed(one.name for one in data.environments if one.last_sweep is None),
                 revocable=revocable,
                 calendars=[calendar(forecast) for forecast in data.forecasts],

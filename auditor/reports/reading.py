@@ -70,7 +70,7 @@ async def snapshot(
             await past.look_back(connection, as_of)
         states = [
             state
-            for state in _with_unswept(await posture.environments(connection), {} if as_of else configured)
+            for state in _with_unswept(await posture.environments(connection, instant), {} if as_of else configured)
             if not environments or state.name in environments
         ]
         written = _written_in(states)
@@ -124,6 +124,7 @@ def _with_unswept(states: Sequence[EnvironmentState], configured: Mapping[str, s
             last_complete_at=None,
             stored_tokens=0,
             unknown_tokens=0,
+            outdated_tokens=0,
             policy_name="",
             rules={},
         )
@@ -144,6 +145,7 @@ def _posture(state: EnvironmentState, counts: Counts, unknown_scopes: Mapping[st
         resolved_recently=counts.resolved_recently,
         stored_tokens=state.stored_tokens,
         unknown_tokens=state.unknown_tokens,
+        outdated_tokens=state.outdated_tokens,
         policy_name=state.policy_name,
         unknown_scopes=unknown_scopes,
         waived_by_severity=counts.waived_by_severity,

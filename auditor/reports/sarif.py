@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final
 from auditor.model.finding import Finding, Severity
 from auditor.model.sweep import SweepStatus
 from auditor.outside_text import visible
+from auditor.policy.revocation import TOO_OLD
 from auditor.policy.wording import iso
 from auditor.reports.base import EnvironmentPosture, Findings, ReportData
 from auditor.reports.controls import JUDGEMENT, assessments
@@ -124,6 +125,8 @@ def _invocation(environment: EnvironmentPosture) -> dict[str, object]:
         return said | {"toolExecutionNotifications": [_notification("never swept")]}
     gaps = [f"{reason}: {count}" for reason, count in sweep.reasons.items()]
     gaps += [f"{source}: {problem}" for source, problem in sweep.source_problems.items()]
+    if environment.outdated_tokens:
+        gaps.append(f"the last evidence is {TOO_OLD}: {environment.outdated_tokens}")
     said["startTimeUtc"] = iso(sweep.started_at)
     if sweep.finished_at is not None:
         said["endTimeUtc"] = iso(sweep.finished_at)

@@ -7,6 +7,7 @@ from typing import Final
 
 from auditor.model.finding import Severity
 from auditor.model.sweep import RuleState, SweepStatus
+from auditor.policy.revocation import OLD_EVIDENCE, TOO_OLD
 from auditor.policy.wording import day
 from auditor.reports.base import EnvironmentPosture, ReportData, RulePosture
 
@@ -178,7 +179,7 @@ def _expiry(data: ReportData) -> list[str]:
     ends: Counter[date] = Counter()
     for forecast in data.forecasts:
         ends.update({on: tokens for on, tokens in forecast.days.items() if on <= last})
-    unknown = sum(environment.unknown_tokens for environment in data.environments)
+    unknown = sum(environment.unknown_tokens - environment.outdated_tokens for environment in data.environments)
     caveat = f"; of {plural(unknown, 'other')} nothing is known" if unknown else ""
     if not ends:
         return [f"No live token expires within {_SOON_DAYS} days{caveat}."]
@@ -222,7 +223,9 @@ def _coverage(data: ReportData) -> str:
     why = listed([f"{reason} ({count:,})" for reason, count in reasons.most_common()])
     known = f"{audited:,} of {plural(stored, 'token')} ({share(audited, stored)}) {_be(audited, 'was', 'were')} audited"
     rest = f"{unknown:,} {_be(unknown, 'is', 'are')} unknown, which is not a pass"
-    return f"{known}; {rest}." + (f" Lookups failed in the last sweeps because: {why}." if why else "")
+    outdated = sum(environment.outdated_tokens for environment in data.environments)
+    old = f" The last evidence on {outdated:,} of them is {TOO_OLD}." if outdated else ""
+    return f"{known}; {rest}.{old}" + (f" Lookups failed in the last sweeps because: {why}." if why else "")
 
 
 def _gaps(data: ReportData) -> list[str]:
@@ -242,12 +245,28 @@ def _gaps(data: ReportData) -> list[str]:
         )
     if incomplete:
         gaps.append(f"The last sweep of {_names(incomplete)} was incomplete.")
+    if old := _old_sweeps(data):
+        gaps.append(
+            f"No sweep has ended in the last {OLD_EVIDENCE.days} days in {listed(old)}: "
+            "what has changed there since is not known."
+        )
     if running:
         gaps.append(f"The first sweep of {_names(running)} is still under way.")
     if problems:
         unread = f"{plural(problems, 'source')} could not be read to the end"
         gaps.append(f"{unread}; tokens there may be missing from these figures.")
     return gaps
+
+
+def _old_sweeps(data: ReportData) -> list[str]:
+    """Return the environments whose last sweep tells nothing of the present, each with when it ended."""
+    old = []
+    for environment in data.environments:
+        ended_at = environment.last_sweep.finished_at if environment.last_sweep else None
+        if ended_at is not None and data.instant - ended_at > OLD_EVIDENCE:
+            days = (data.instant - ended_at).days
+            old.append(f"“{environment.name}” (the last on {day(ended_at)}, {plural(days, 'day')} before)")
+    return old
 
 
 def _with_status(data: ReportData, status: SweepStatus) -> list[EnvironmentPosture]:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from auditor.model.sweep import RuleStanding, SweepSummary
+from auditor.policy.revocation import OLD_EVIDENCE
 from auditor.store.connection import Connection, Row
 from auditor.store.sweeps import SUMMARY_COLUMNS, summary_of
 
@@ -23,7 +24,9 @@ class EnvironmentState(msgspec.Struct, frozen=True, kw_only=True):
     stored_tokens: int
     """Tokens that the sources still hold."""
     unknown_tokens: int
-    """Of these, tokens whose last lookup was no evidence, or that were never looked up."""
+    """Of these, tokens whose last lookup was no evidence, or too old, or that were never looked up."""
+    outdated_tokens: int
+    """Of the unknown ones, those of which the last lookup was evidence that is too old (``OLD_EVIDENCE``)."""
     policy_name: str
     """Of the policy that this sweep applied; empty where there is none."""
     rules: Mapping[str, RuleStanding]
@@ -32,8 +35,8 @@ class EnvironmentState(msgspec.Struct, frozen=True, kw_only=True):
     """The ``[[rule]]`` tables of that policy, as it was recorded."""
 
 
-async def environments(connection: Connection) -> Sequence[EnvironmentState]:
-    """Return every environment that was ever swept, by name."""
+async def environments(connection: Connection, now: datetime) -> Sequence[EnvironmentState]:
+    """Return every environment that was ever swept, by name; evidence is as old as it is at ``now``."""
     sweeps = {
         row["environment"]: row
         for row in await connection.fetch(
@@ -55,12 +58,15 @@ async def environments(connection: Connection) -> Sequence[EnvironmentState]:
                 as last_complete_at,
             count(t.id) filter (where t.removed_at is null) as stored_tokens,
             count(t.id) filter (where t.removed_at is null
-                and (l.outcome is null or l.outcome not in ('found', 'missing'))) as unknown_tokens
+                and (l.outcome is null or l.outcome not in ('found', 'missing'))) as failed_tokens,
+            count(t.id) filter (where t.removed_at is null
+                and l.outcome in ('found', 'missing') and l.evident_at < $1) as outdated_tokens
         from environment e
         left join token t on t.environment_id = e.id
         left join lookup l on l.token_id = t.id
         group by e.id, e.name, e.url order by e.name
-        """
+        """,
+        now - OLD_EVIDENCE,
     )
     return [_state(row, sweeps.get(row["name"])) for row in rows]
 
@@ -72,7 +78,8 @@ def _state(row: Row, last: Row | None) -> EnvironmentState:
         last_sweep=summary_of(last) if last else None,
         last_complete_at=row["last_complete_at"],
         stored_tokens=row["stored_tokens"],
-        unknown_tokens=row["unknown_tokens"],
+        unknown_tokens=row["failed_tokens"] + row["outdated_tokens"],
+        outdated_tokens=row["outdated_tokens"],
         policy_name=last["policy_name"] if last else "",
         rules=msgspec.json.decode(last["rules"], type=dict[str, RuleStanding]) if last else {},
         written_rules=msgspec.json.decode(last["written_rules"]) if last and last["written_rules"] else (),

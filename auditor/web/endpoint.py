@@ -69,7 +69,7 @@ class Endpoint:
             with translated():
                 async with asyncio.timeout(_PATIENCE_SECONDS), pool.acquire() as connection:
                     body = self._metrics.render(
-                        await posture.environments(connection),
+                        await posture.environments(connection, now),
                         await findings.count_open(connection, now),
                         await findings.count_waived(connection, now),
                         await outbox.count(connection),

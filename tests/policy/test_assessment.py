@@ -76,6 +76,16 @@ ALL_DISABLED = [msgspec.structs.replace(DISABLED, rule_id=rule_id) for rule_id i
         (evidence(UNASSESSED), "partly assessed", "nothing open, but not assessed: DT-USE-03"),
         (evidence(unknown_tokens=4), "unknown", "4 of 10 tokens could not be looked up"),
         (evidence(WAIVED, UNASSESSED, unknown_tokens=10), "unknown", "10 of 10 tokens could not be looked up"),
+        (
+            evidence(unknown_tokens=9, outdated_tokens=9),
+            "unknown",
+            "the last evidence on 9 of 10 tokens is older than 14 days",
+        ),
+        (
+            evidence(unknown_tokens=4, outdated_tokens=3),
+            "unknown",
+            "1 of 10 tokens could not be looked up, and the last evidence on 3 of 10 tokens is older than 14 days",
+        ),
         (evidence(last_sweep=sweep(SweepStatus.INCOMPLETE)), "unknown", "the last sweep is incomplete"),
         (evidence(last_sweep=sweep(SweepStatus.FAILED)), "unknown", "the last sweep is failed"),
         (evidence(last_sweep=sweep(SweepStatus.RUNNING)), "unknown", "the first sweep has not ended"),

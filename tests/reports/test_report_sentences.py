@@ -193,6 +193,26 @@ def test_report_without_environments_says_only_that() -> None:
     assert summary(report()) == ["No environment is configured, so there is nothing to audit."]
 
 
+def test_old_evidence_is_no_pass_and_says_its_age() -> None:
+    old = environment(
+        last_sweep=sweep(finished_at=NOW - timedelta(days=60)), unknown_tokens=9, outdated_tokens=8, stored_tokens=10
+    )
+    assert headline(report(old)) == "No finding is open, but not everything could be audited."
+    sentences = text(old).splitlines()
+    assert (
+        "1 of 10 tokens (10.0%) was audited; 9 are unknown, which is not a pass. "
+        "The last evidence on 8 of them is older than 14 days."
+    ) in sentences
+    assert (
+        "No sweep has ended in the last 14 days in “production” (the last on 2026-01-01, 60 days before): "
+        "what has changed there since is not known."
+    ) in sentences
+
+
+def test_sweep_of_14_days_ago_is_not_old() -> None:
+    assert "14 days" not in text(environment(last_sweep=sweep(finished_at=NOW - timedelta(days=14))))
+
+
 def test_report_of_a_time_before_the_first_sweep_says_only_that() -> None:
     then = report(as_of=NOW, made_at=NOW + timedelta(days=1))
     assert headline(then) == "Nothing had been audited by 2026-03-02 06:30 UTC."

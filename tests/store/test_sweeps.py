@@ -129,7 +129,7 @@ async def test_posture_says_how_each_environment_stands(connection: Connection) 
     second = await incomplete.finish(SweepStatus.INCOMPLETE)
     await begin(connection, now=NOW + 2 * HOUR)  # still running: says nothing yet
     await sweeps.environment_id(connection, "new", "https://new.example.com")
-    new, prod = await posture.environments(connection)
+    new, prod = await posture.environments(connection, NOW)
     assert (prod.name, prod.url, prod.policy_name) == ("prod", "https://prod.example.com", "test")
     assert prod.last_sweep == second
     assert prod.last_complete_at == first.finished_at
@@ -139,14 +139,24 @@ async def test_posture_says_how_each_environment_stands(connection: Connection) 
     assert (new.policy_name, new.rules) == ("", {})
 
 
+async def test_token_whose_last_evidence_is_older_than_14_days_is_unknown(connection: Connection) -> None:
+    sweep = await begin(connection)
+    await sweep.record((enrolment("a"), found()), (enrolment("b"), MISSING), (enrolment("c"), failed()))
+    await sweep.finish(SweepStatus.INCOMPLETE)
+    (state,) = await posture.environments(connection, NOW + timedelta(days=14))
+    assert (state.unknown_tokens, state.outdated_tokens) == (1, 0)
+    (state,) = await posture.environments(connection, NOW + timedelta(days=14, seconds=1))
+    assert (state.unknown_tokens, state.outdated_tokens) == (3, 2)
+
+
 async def test_first_sweep_stands_as_running_until_it_ends(connection: Connection) -> None:
     sweep = await begin(connection)
     await sweep.record((enrolment("a"), found()))
-    (state,) = await posture.environments(connection)
+    (state,) = await posture.environments(connection, NOW)
     assert state.last_sweep is not None
     assert (state.last_sweep.status, state.last_sweep.finished_at, state.last_sweep.found) == ("running", None, 1)
     await sweep.finish()
     await begin(connection, now=NOW + HOUR)
-    (state,) = await posture.environments(connection)
+    (state,) = await posture.environments(connection, NOW)
     assert state.last_sweep is not None
     assert state.last_sweep.status is SweepStatus.COMPLETE

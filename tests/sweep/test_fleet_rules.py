@@ -38,7 +38,7 @@ async def fleet_findings(database: Pool, rule: str = "") -> dict[str, Finding]:
 
 async def standings(database: Pool, name: str = "prod") -> Mapping[str, RuleStanding]:
     async with database.acquire() as connection:
-        states = {state.name: state for state in await posture.environments(connection)}
+        states = {state.name: state for state in await posture.environments(connection, NOW)}
     return states[name].rules
 
 
