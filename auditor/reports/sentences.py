@@ -120,13 +120,13 @@ def _minute(instant: datetime) -> str:
 
 
 def _scope(data: ReportData) -> str:
-    swept = [environment for environment in data.environments if environment.last_sweep is not None]
-    never = len(data.environments) - len(swept)
-    if not swept:
-        return f"What the sources hold for {plural(never, 'environment')} is not known."
-    stored = sum(environment.stored_tokens for environment in data.environments)
-    rest = f"; what they hold for {never:,} more is not known" if never else ""
-    return f"The sources hold {plural(stored, 'token')} for {plural(len(swept), 'environment')}{rest}."
+    read = [one for one in data.environments if one.last_sweep and one.last_sweep.status is not SweepStatus.RUNNING]
+    unread = len(data.environments) - len(read)
+    if not read:
+        return f"What the sources hold for {plural(unread, 'environment')} is not known."
+    stored = sum(environment.stored_tokens for environment in read)
+    rest = f"; what they hold for {unread:,} more is not known" if unread else ""
+    return f"The sources hold {plural(stored, 'token')} for {plural(len(read), 'environment')}{rest}."
 
 
 def _findings(data: ReportData) -> str:

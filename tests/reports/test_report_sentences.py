@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from auditor.model.finding import Severity
-from auditor.model.sweep import RuleState, SweepStatus
+from auditor.model.sweep import RuleState, SweepStatus, SweepSummary
 from auditor.policy.registry import rules
 from auditor.reports.base import EnvironmentPosture, RulePosture
 from auditor.reports.figures import Figures
@@ -221,8 +221,9 @@ def test_report_of_a_time_before_the_first_sweep_says_only_that() -> None:
     ]
 
 
-def test_what_sources_hold_for_an_environment_that_was_never_swept_is_not_known() -> None:
-    lab = environment("lab", last_sweep=None, stored_tokens=0)
+@pytest.mark.parametrize("last", [None, sweep("lab", status=SweepStatus.RUNNING, finished_at=None)])
+def test_what_sources_hold_is_not_known_before_a_sweep_has_ended(last: SweepSummary | None) -> None:
+    lab = environment("lab", last_sweep=last, last_complete_at=None, stored_tokens=0)
     assert summary(report(lab))[0] == "What the sources hold for 1 environment is not known."
     said = "The sources hold 10 tokens for 1 environment; what they hold for 1 more is not known."
     assert summary(report(environment(), lab))[0] == said
