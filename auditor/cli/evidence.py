@@ -42,7 +42,15 @@ async def _export(session: Session, output: Path, period: Period | None, environ
     key = await _signing_key(session, config)
     async with session.database(config) as pool:
         with destination(output) as out:
-            return await write(pool, out, now=now(), period=period, environments=environments, key=key)
+            return await write(
+                pool,
+                out,
+                now=now(),
+                period=period,
+                environments=environments,
+                key=key,
+                configured=config.urls,
+            )
 
 
 async def _signing_key(session: Session, config: Config) -> SigningKey | None:

@@ -29,7 +29,7 @@ from auditor.store.posture import EnvironmentState
 from auditor.store.timeline import timeline
 
 _NOTHING = Counts({}, {}, 0, 0)
-_NO_NAMES: Final[Mapping[str, str]] = {}
+NONE_CONFIGURED: Final[Mapping[str, str]] = {}
 _NOT_APPLIED = RuleStanding(RuleState.NOT_ASSESSED, "the last sweep did not apply it")
 
 
@@ -40,7 +40,7 @@ async def snapshot(
     now: datetime,
     resolved_days: int,
     environments: Sequence[str] = (),
-    configured: Mapping[str, str] = _NO_NAMES,
+    configured: Mapping[str, str] = NONE_CONFIGURED,
     frameworks: Sequence[Framework] = (),
     as_of: datetime | None = None,
     period: Period | None = None,
@@ -70,7 +70,9 @@ async def snapshot(
             await past.look_back(connection, as_of)
         states = [
             state
-            for state in _with_unswept(await posture.environments(connection, instant), {} if as_of else configured)
+            for state in _with_unswept(
+                await posture.environments(connection, instant), {} if instant < now else configured
+            )
             if not environments or state.name in environments
         ]
         written = _written_in(states)

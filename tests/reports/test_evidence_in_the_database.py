@@ -235,6 +235,26 @@ async def test_period_without_a_link_is_a_package_without_a_chain(database: Pool
     assert verify_of(out).problems == []
 
 
+async def test_report_in_a_package_of_now_names_what_was_never_swept(database: Pool) -> None:
+    async with database.acquire() as connection:
+        await lived_through(connection)
+    for period, names in ((None, ["prod", "test"]), (parse_period("2026-11-24"), ["prod"])):
+        out = io.BytesIO()
+        await write(
+            database,
+            out,
+            now=NOW + timedelta(days=2),
+            period=period,
+            environments=["prod", "test"],
+            key=None,
+            configured={"prod": "https://prod.example.com", "test": "https://test.example.com"},
+        )
+        with zipfile.ZipFile(out) as archive:
+            report = msgspec.json.decode(archive.read("report.json"))
+        assert [one["name"] for one in report["environments"]] == names
+        assert verify_of(out).problems == []
+
+
 def verify_of(out: io.BytesIO) -> Verified:
     return verify_package(out)  # type: ignore[arg-type]  # a zip file may be an open one
 

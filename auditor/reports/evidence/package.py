@@ -15,7 +15,7 @@ from auditor.reports.evidence.checking import Follower, line_of_link
 from auditor.reports.evidence.signing import SigningKey
 from auditor.reports.json_format import Json
 from auditor.reports.period import Period
-from auditor.reports.reading import snapshot
+from auditor.reports.reading import NONE_CONFIGURED, snapshot
 from auditor.store import chain
 from auditor.store.chain import NOTHING_BEFORE, Header
 from auditor.store.connection import Connection, Pool
@@ -112,8 +112,11 @@ async def write(
     period: Period | None,
     environments: Sequence[str],
     key: SigningKey | None,
+    configured: Mapping[str, str] = NONE_CONFIGURED,
 ) -> Manifest:
     """Write a package of some environments, empty for all that were ever swept, and return its manifest.
+
+    Its report names those that are ``configured``, by name with their URLs, and were never swept, where it is of now.
 
     With a period, of the links that were made in it. Memory does not grow with the number of records.
     """
@@ -136,6 +139,7 @@ async def write(
             now=now,
             resolved_days=30,
             environments=environments,
+            configured=configured,
             as_of=None if period else now,
             period=period,
         ) as (data, findings):
