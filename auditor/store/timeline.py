@@ -88,8 +88,7 @@ async def _posture(
         f"""
         with said as (
             select environment.name, e.finding_id, e.id, e.at, e.severity, e.transition,
-                case e.transition when 'waived' then (e.waiver->>'until')::timestamptz end as until,
-                lead(e.at) over history as next_at,
+                greatest((e.at at time zone 'UTC')::date, $1::date - 1) as day, lead(e.at) over history as next_at,
                 -- the last event that tells whether it is waived
                 max(e.id) filter (where e.transition in ('waived', 'lapsed', 'resolved', 'reopened', 'opened'))
                     over history as turn
@@ -99,27 +98,26 @@ async def _posture(
             where {_HERE} and {_OF_RULES}
             window history as (partition by e.finding_id order by e.id)
         ), waived as (
-            select *, max(until) over (partition by finding_id, turn) as muted_until from said
+            select id, (waiver->>'until')::timestamptz as until from finding_event where transition = 'waived'
         ), counted as (
-            select *, transition <> 'resolved' and coalesce(muted_until <= at, true) as counts,
-                case when transition <> 'resolved' and muted_until > at and muted_until <= coalesce(next_at, $4)
-                    then muted_until end as counts_from
-            from waived
+            select name, finding_id, said.id, day, severity,
+                transition <> 'resolved' and coalesce(until <= at, true) as counts,
+                case when transition <> 'resolved' and until > at and until <= coalesce(next_at, $4)
+                    then greatest((until at time zone 'UTC')::date, $1::date - 1) end as counts_from
+            from said left join waived on waived.id = said.turn
         ), moved as (
-            select *, lag(severity) over history as severity_before,
+            select name, day, severity, counts, counts_from, lag(severity) over history as severity_before,
                 lag(counts or counts_from is not null) over history as counted_before
             from counted window history as (partition by finding_id order by id)
         )
-        select name, greatest((moment at time zone 'UTC')::date, $1::date - 1) as day, severity,
-            sum(number)::bigint as number
-        from (
-            select name, at as moment, severity, 1 as number from moved where counts
+        select name, day, severity, sum(number)::bigint as number from (
+            select name, day, severity, 1 as number from moved where counts
             union all
             select name, counts_from, severity, 1 from moved where counts_from is not null
             union all
-            select name, at, severity_before, -1 from moved where counted_before
+            select name, day, severity_before, -1 from moved where counted_before
         ) deltas
-        group by 1, 2, 3 having sum(number) <> 0
+        group by name, day, severity having sum(number) <> 0
         """,
         first_day,
         list(environments),
