@@ -41,21 +41,27 @@ async def environments(connection: Connection, now: datetime) -> Sequence[Enviro
         row["environment"]: row
         for row in await connection.fetch(
             f"""
-            select distinct on (sweep.environment_id) {SUMMARY_COLUMNS}, policy.document->>'name' as policy_name,
+            select {SUMMARY_COLUMNS}, policy.document->>'name' as policy_name,
                 policy.document->'rule' as written_rules,
                 sweep.rules
-            from sweep
-            join environment on environment.id = sweep.environment_id
+            from environment
+            cross join lateral (
+                select coalesce(
+                    (select id from sweep s where s.environment_id = environment.id and s.finished_at is not null
+                        order by id desc limit 1),
+                    (select id from sweep s where s.environment_id = environment.id order by id desc limit 1)
+                ) as id
+            ) last
+            join sweep on sweep.id = last.id
             join policy on policy.digest = sweep.policy_digest
-            order by sweep.environment_id, sweep.finished_at is null, sweep.id desc
             """
         )
     }
     rows = await connection.fetch(
         """
         select e.name, e.url,
-            (select max(s.finished_at) from sweep s where s.environment_id = e.id and s.status = 'complete')
-                as last_complete_at,
+            (select s.finished_at from sweep s where s.environment_id = e.id and s.status = 'complete'
+                order by s.id desc limit 1) as last_complete_at,
             count(t.id) filter (where t.removed_at is null) as stored_tokens,
             count(t.id) filter (where t.removed_at is null
                 and (l.outcome is null or l.outcome not in ('found', 'missing'))) as failed_tokens,

@@ -92,7 +92,7 @@ def test_what_makes_no_sense_exits_with_2(swept: Site) -> None:
     assert swept.run("forecast", "--spread-days", "366").exit_code == 2
     unknown = swept.run("forecast", "-e", "prd")
     assert unknown.exit_code == 2
-    assert "prod, staging" in unknown.complaints[0]
+    assert 'did you mean "prod"?' in unknown.complaints[0]
 
 
 def test_nothing_swept_is_said_in_words_and_is_an_empty_list(site: Site) -> None:

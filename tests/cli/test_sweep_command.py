@@ -49,11 +49,18 @@ def test_sweep_as_json_has_the_account_and_what_is_open(site: Site) -> None:
     assert document["open_findings"] == {"prod": {"high": 2, "low": 2}}
 
 
-@pytest.mark.parametrize("arguments", [(), ("prd",), ("prod", "staging", "prd"), ("prod", "--all")])
-def test_sweep_needs_known_environments_or_all(files: Site, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "configured are prod, staging"),
+        (("prd",), 'did you mean "prod"?'),
+        (("prod", "staging", "prd"), 'did you mean "prod"?'),
+        (("prod", "--all"), "configured are prod, staging"),
+    ],
+)
+def test_sweep_needs_known_environments_or_all(files: Site, arguments: tuple[str, ...], told: str) -> None:
     done = files.run("sweep", *arguments)
-    assert done.exit_code == 2
-    assert "prod, staging" in done.complaints[0]
+    assert (done.exit_code, told in done.complaints[0]) == (2, True)
 
 
 def test_environment_named_twice_is_swept_once(site: Site) -> None:
