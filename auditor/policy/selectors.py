@@ -2,12 +2,12 @@
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import translate
 from functools import lru_cache
 from typing import Annotated, Final, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, SerializerFunctionWrapHandler, model_serializer
 
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.model.table import Table
@@ -77,6 +77,11 @@ class Selector(Table):
     """The highest tier among the token's scopes."""
     personal: bool | None = None
     """Whether the token is a personal access token."""
+
+    @model_serializer(mode="wrap")
+    def _said(self, dump: SerializerFunctionWrapHandler) -> Mapping[str, object]:
+        """Leave out what was left out: a policy that was recorded is read again."""
+        return {name: value for name, value in dump(self).items() if value not in (None, (), [])}
 
     def compile(self) -> Predicate:
         """Return the selector as one function of observation, metadata and risk tier."""

@@ -198,3 +198,10 @@ def test_every_problem_is_told_at_once() -> None:
         ("rules", "DT-NOPE-1"),
         ("rules", "DT-EXP-04", "grace_hours"),
     }
+
+
+def test_policy_is_read_again_from_what_is_recorded_of_it() -> None:
+    selectors = [{"name": "lab-*", "risk": "high"}, {"personal": False}]
+    written = document("DT-EXP-01", only=selectors, exempt=selectors)
+    again = PolicyDocument.model_validate_json(written.content)
+    assert (again, again.content) == (written, written.content)
