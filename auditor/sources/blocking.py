@@ -43,6 +43,7 @@ class BlockingSource:
                     break
                 yield batch
         finally:
+            intake.is_given_up = True
             if not is_pulling:  # a pull that was cancelled goes on in its thread, and lets go of the file at its end
                 tokens.close()
         intake.finish(self.where)

@@ -41,7 +41,7 @@ class CsvSettings(SourceSettings):
 
 def _open(name: str, settings: CsvSettings, surroundings: Surroundings) -> Source:
     def tokens(intake: Intake) -> Generator[StoredToken, None, None]:
-        for path in matching(settings.path, surroundings.directory):
+        for path in matching(settings.path, surroundings.directory, intake):
             for value, environment, place in _rows(path, settings, intake):
                 token = intake.token(value, environment, place)
                 if token is not None:

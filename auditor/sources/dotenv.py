@@ -40,7 +40,7 @@ def _open(name: str, settings: DotenvSettings, surroundings: Surroundings) -> So
     is_wanted = matcher(settings.variables) if settings.variables else None
 
     def tokens(intake: Intake) -> Generator[StoredToken, None, None]:
-        for path in matching(settings.path, surroundings.directory):
+        for path in matching(settings.path, surroundings.directory, intake):
             for variable, value, place in _variables(path, intake):
                 if is_wanted(variable) if is_wanted else public_id_of(value.strip()):
                     token = intake.token(value, settings.environment, f"{place} {variable}")

@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 import structlog
 
 from auditor.credentials.files import opened
+from auditor.sources.globs import matches
 from auditor.sources.intake import Intake
 
 LINE_LIMIT: Final = 65_536
@@ -29,18 +30,17 @@ def absolute(path: str, directory: Path) -> str:
     return os.path.abspath(directory / os.path.expanduser(path))  # noqa: PTH100, PTH111 -- keeps links, never raises
 
 
-def matching(path: str, directory: Path) -> Iterator[Path]:
+def matching(path: str, directory: Path, intake: Intake) -> Iterator[Path]:
     """Yield the files that a path of the configuration means, sorted: itself, or what it matches as a glob.
 
-    A glob that matches nothing yields nothing: then the source is empty.
+    A glob that matches nothing yields nothing: then the source is empty. A directory that it cannot look into is a
+    problem: what is in there is not known.
     """
     pattern = absolute(path, directory)
     if os.path.lexists(pattern) or not glob.has_magic(pattern):
         yield Path(pattern)
         return
-    for match in sorted(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 -- the pattern is absolute
-        if not os.path.isdir(match):  # noqa: PTH112 -- a problem with it is told when it is opened
-            yield Path(match)
+    yield from matches(pattern, intake)
 
 
 def lines(path: Path, intake: Intake) -> Iterator[tuple[int, str]]:

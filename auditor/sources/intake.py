@@ -23,6 +23,8 @@ class Intake:
         self._problems: list[Problem] = []
         self._problems_in_all = 0
         self._tokens = 0
+        self.is_given_up = False
+        """Whether nobody waits for what is read any more, so that a long search may end."""
 
     def token(self, value: str, environment: str | None, place: str) -> StoredToken | None:
         """Return a value found at a place as a stored token; None where it is empty or, which is noted, unusable.

@@ -49,7 +49,7 @@ def _open(name: str, settings: JsonSettings, surroundings: Surroundings) -> Sour
     steps = None if settings.token_field is None else settings.token_field.split(".")
 
     def tokens(intake: Intake) -> Generator[StoredToken, None, None]:
-        for path in matching(settings.path, surroundings.directory):
+        for path in matching(settings.path, surroundings.directory, intake):
             for document, place in _documents(path, settings, intake):
                 for value, environment, pointer in found_in(document, steps, settings.environment_field):
                     where = f"{place}#{pointer}" if pointer else place

@@ -26,7 +26,7 @@ class PlainSettings(SourceSettings):
 
 def _open(name: str, settings: PlainSettings, surroundings: Surroundings) -> Source:
     def tokens(intake: Intake) -> Generator[StoredToken, None, None]:
-        for path in matching(settings.path, surroundings.directory):
+        for path in matching(settings.path, surroundings.directory, intake):
             for number, line in lines(path, intake):
                 if line.lstrip().startswith("#"):
                     continue
