@@ -4,6 +4,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from auditor.config.texts import opened_text
+
 
 class BadRow(Exception):
     """A line that cannot be used; the message says why, and what to write."""
@@ -18,7 +20,7 @@ def rows_of(path: Path, key: str, value: str) -> Iterator[tuple[int, str, str]]:
 
     Raises ``BadRow``, ``OSError`` and ``UnicodeDecodeError``.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with opened_text(path, newline="") as file:
         reader = csv.DictReader(file, strict=True)  # else a quote that is never closed would swallow what follows
         try:
             if reader.fieldnames is None or key not in reader.fieldnames or value not in reader.fieldnames:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from auditor.config.csv_rows import BadRow, rows_of
+from auditor.config.texts import text_of
 from auditor.model.errors import Problem
 from auditor.policy.base import Feeds
 from auditor.policy.document import FeedPaths
@@ -50,7 +51,7 @@ def read_feeds(paths: FeedPaths, directory: Path) -> tuple[Feeds, list[Problem]]
 
 
 def _owners(path: Path) -> frozenset[str]:
-    lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
+    lines = (line.strip() for line in text_of(path).splitlines())
     return frozenset(line.casefold() for line in lines if line and not line.startswith("#"))
 
 

@@ -76,7 +76,8 @@ def load(path: Path) -> Config:
     Raises ``ConfigError`` with every problem of every file, each with its place and its mend.
     """
     problems: list[Problem] = []
-    file = read_document(path, "name another file with --config or $AUDITOR_CONFIG", problems)
+    mend = "name another file with --config or $AUDITOR_CONFIG"
+    file = read_document(path, mend, problems, may_be_piped=True)
     if file is None:
         raise ConfigError(*problems)
     document = _checked(file, problems)

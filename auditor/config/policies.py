@@ -143,14 +143,18 @@ def drafted(policies: Policies, draft: Path, *, instead_of: Path | None) -> Poli
 
         common, own = put_in_place(common), {name: put_in_place(paths) for name, paths in own.items()}
     problems: list[Problem] = []
-    laid = _laid(common, own, "name another file", problems)
+    laid = _laid(common, own, "name another file", problems, draft)
     if laid is None or problems:
         raise ConfigError(*problems)
     return laid
 
 
 def _laid(
-    common: tuple[Path, ...], own: Mapping[str, tuple[Path, ...]], mend: str, problems: list[Problem]
+    common: tuple[Path, ...],
+    own: Mapping[str, tuple[Path, ...]],
+    mend: str,
+    problems: list[Problem],
+    draft: Path | None = None,
 ) -> Policies | None:
     """Lay the files of each environment over those of all; each file is read once and each problem told once."""
     read: dict[Path, Document | None] = {}
@@ -160,7 +164,7 @@ def _laid(
     def stack_of(paths: tuple[Path, ...]) -> Stack | None:
         for path in paths:
             if path not in read:
-                read[path] = read_document(path, mend, found)
+                read[path] = read_document(path, mend, found, may_be_piped=path == draft)
         if paths not in stacks:
             layers = [layer for path in paths if (layer := read[path]) is not None]
             stacks[paths] = _stack(paths, layers, found) if len(layers) == len(paths) else None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from auditor.config.problems import Document
+from auditor.config.texts import text_of
 from auditor.config.toml_lines import KeyPath
 from auditor.model.errors import Problem
 
@@ -15,10 +16,13 @@ _NUL: Final = "\0"
 _TOML_PLACE: Final = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
 
 
-def read_document(path: Path, mend: str, problems: list[Problem]) -> Document | None:
-    """Return a file, or None and further problems; ``mend`` says what to do where it cannot be read."""
+def read_document(path: Path, mend: str, problems: list[Problem], *, may_be_piped: bool = False) -> Document | None:
+    """Return a file, or None and further problems; ``mend`` says what to do where it cannot be read.
+
+    ``may_be_piped``: the path is one of the command line, where ``/dev/stdin`` or a pipe of the shell is meant as such.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig") if may_be_piped else text_of(path)
         document = Document(path, text, tomllib.loads(text))
     except OSError as error:
         problems.append(Problem(str(path), f"cannot be read: {error.strerror}; {mend}"))

@@ -8,6 +8,7 @@ from typing import Any, Final
 from auditor.alerts.base import HookSettings
 from auditor.alerts.wording import NAMES, Source, Wording, parsed
 from auditor.config.problems import Document
+from auditor.config.texts import text_of
 from auditor.config.toml_lines import KeyPath
 from auditor.model.errors import Problem
 from auditor.model.message import Message
@@ -36,9 +37,11 @@ def _read(file: Document, path: KeyPath, table: Any, problems: list[Problem]) ->
             continue
         place = file.path.parent / value
         try:
-            found[name] = Source(place.read_text(encoding="utf-8"), str(place))
+            found[name] = Source(text_of(place), str(place))
         except OSError as error:
-            problems.append(file.problem((*path, name), f"{place} cannot be read: {error.strerror}"))
+            problems.append(
+                file.problem((*path, name), f"{place} cannot be read: {error.strerror}; correct the path or its mode")
+            )
         except UnicodeDecodeError:
             problems.append(file.problem((*path, name), f"{place} is not UTF-8 text; save it as UTF-8"))
     return found

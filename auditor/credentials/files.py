@@ -1,4 +1,4 @@
-"""Opens files that hold secrets: regular files only, and with what their mode lets others do."""
+"""Opens files that the configuration names: regular ones only, and with what their mode lets others do."""
 
 import errno
 import os

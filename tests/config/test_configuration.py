@@ -2,8 +2,9 @@
 # ruff: noqa: E501 -- a case is a line
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -315,6 +316,45 @@ def test_secret_in_the_file_is_refused_and_never_repeated(
     files: Files, secret: str, make: Callable[[str], str], told: str
 ) -> None:
     assert [line.partition(": ")[2] for line in files.told(make(secret))] == [told]
+
+
+@pytest.fixture
+def piped() -> Iterator[Callable[[str], Path]]:
+    """Gives a path to a text as the shell does with ``<(…)``."""
+    with ExitStack() as ends:
+
+        def path_of(text: str) -> Path:
+            reading, writing = os.pipe()
+            with os.fdopen(writing, "w", encoding="utf-8") as end:
+                end.write(text)
+            ends.callback(os.close, reading)
+            return Path(f"/dev/fd/{reading}")
+
+        yield path_of
+
+
+def test_configuration_and_draft_may_come_through_a_pipe(files: Files, piped: Callable[[str], Path]) -> None:
+    baseline = files.directory / "policies" / "baseline.toml"
+    config = load(piped(f'{GOOD}[policy]\nfiles = ["{baseline}"]\n'))
+    draft = drafted(config.policies, piped('name = "draft"\n'), instead_of=None)
+    assert (config.policy.name, draft.common.document.name) == ("baseline", "draft")
+
+
+def test_pipe_in_place_of_a_file_that_the_configuration_names_is_refused_without_waiting(files: Files) -> None:
+    os.mkfifo(files.directory / "pipe")
+    mend = "put it there, or correct [policy] in auditor.toml"
+    assert files.told(GOOD + '[policy]\nfiles = ["pipe"]\n') == [f"pipe: cannot be read: Is not a regular file; {mend}"]
+    mend = "put it there, or correct policy.waivers in auditor.toml"
+    assert files.told(GOOD + '[policy]\nwaivers = ["pipe"]\n') == [
+        f"pipe: cannot be read: Is not a regular file; {mend}"
+    ]
+    mend = "pipe cannot be read: Is not a regular file; correct the path or its mode"
+    assert files.told(GOOD + '[alerts]\nowners_file = "pipe"\n') == [
+        f"auditor.toml:{NEXT + 1}: alerts.owners_file: {mend}"
+    ]
+    assert files.told(GOOD + '[templates]\nalert = "pipe"\n[hooks.log]\ntype = "journald"\n') == [
+        f"auditor.toml:{NEXT + 1}: templates.alert: {mend}"
+    ]
 
 
 # Policies

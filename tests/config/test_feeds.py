@@ -1,3 +1,4 @@
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -102,3 +103,15 @@ def test_feeds_that_cannot_be_read_are_none_and_the_others_are_read(tmp_path: Pa
         f"{tmp_path}: this feed cannot be read: Is a directory; correct the path or its mode",
     ]
     assert feeds.why_missing("leavers").startswith('feed "leavers" could not be read: ')
+
+
+def test_feed_that_is_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    feeds, problems = read_feeds(FeedPaths(owners="pipe", leavers="pipe", attestations="/dev/null"), tmp_path)
+    assert (feeds.owners, feeds.leavers, feeds.attestations) == (None, None, None)
+    mend = "this feed cannot be read: Is not a regular file; correct the path or its mode"
+    assert [str(problem) for problem in problems] == [
+        f"{tmp_path}/pipe: {mend}",
+        f"{tmp_path}/pipe: {mend}",
+        f"/dev/null: {mend}",
+    ]
