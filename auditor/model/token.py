@@ -1,8 +1,14 @@
 """A stored token: one secret found in a source, for one environment."""
 
+from typing import Final
+
 import msgspec
 
 from auditor.model.secret import Secret
+
+PLACES_LIMIT: Final = 1_000
+"""So many places of one secret are kept at most: the first of each source, then the second of each, and so on, as they
+sort. A secret with so many may have more."""
 
 
 class Location(msgspec.Struct, frozen=True, gc=False, order=True):

@@ -8,7 +8,7 @@ import asyncpg
 import msgspec
 
 from auditor.model.lookup import Lookup, Observation, Outcome, TokenMetadata
-from auditor.model.token import Location
+from auditor.model.token import PLACES_LIMIT, Location
 from auditor.store.connection import Connection, Row, fetch_planned_anew
 from auditor.store.rows import as_json, bytes_in_json, is_among, recordset, row_type
 
@@ -79,8 +79,8 @@ async def enrol(
 ) -> list[tuple[Enrolment, KnownToken | None]]:
     """Enrol a batch and return those that this sweep meets for the first time, each with what is known of it.
 
-    A secret that the sweep has met before only gains its further places. ``at`` dates the previous observations that
-    have no date of their own.
+    A secret that the sweep has met before only gains its further places, up to ``PLACES_LIMIT``. ``at`` dates the
+    previous observations that have no date of their own.
     """
     new = await meet(connection, sweep, batch)
     known = await known_of(connection, environment, [entry.fingerprint for entry in new], at)
@@ -95,7 +95,7 @@ async def meet(connection: Connection, sweep: int, batch: Sequence[Enrolment]) -
             insert into enrolment (sweep_id, fingerprint, places, tags)
             select $1, fingerprint, places, coalesce(tags, '{{}}') from {recordset("$2", "o", _MET)}
             on conflict (sweep_id, fingerprint) do update set
-                places = (select array_agg(distinct p order by p) from unnest(enrolment.places || excluded.places) p),
+                places = {_kept("enrolment.places || excluded.places")},
                 tags = (select coalesce(array_agg(distinct t order by t), '{{}}')
                         from unnest(enrolment.tags || excluded.tags) t)
             returning fingerprint, xmax = 0 as is_new
@@ -109,6 +109,19 @@ async def meet(connection: Connection, sweep: int, batch: Sequence[Enrolment]) -
     )
     met_before = {row["fingerprint"] for row in rows}
     return [entry for entry in batch if entry.fingerprint not in met_before]
+
+
+def _kept(places: str) -> str:
+    """Return the SQL of what is kept of an array of places, each once, in order; see ``PLACES_LIMIT``."""
+    return f"""(
+        select array_agg(p order by p collate "C") from (
+            select p from (
+                select p, row_number() over (partition by split_part(p, E'\\x1f', 1) order by p collate "C") as n
+                from (select distinct unnest({places}) as p) met
+            ) numbered
+            order by n, p collate "C" limit {PLACES_LIMIT}
+        ) kept
+    )"""
 
 
 _MET: Final = {"fingerprint": "bytea", "places": "text[]", "tags": "text[]"}
@@ -185,13 +198,13 @@ async def settle_places(
             from enrolment e
             join token t on t.environment_id = $2 and t.fingerprint = e.fingerprint
             cross join lateral (
-                select case when cardinality($3::text[]) = 0 then e.places else (
-                    select array_agg(distinct p order by p) from (
-                        select unnest(e.places) as p
-                        union all
+                select case cardinality(u.places) when 0 then e.places else {_kept("e.places || u.places")} end
+                    as places
+                from (
+                    select array(
                         select p from unnest(t.places) as p where split_part(p, E'\\x1f', 1) = any ($3::text[])
-                    ) kept
-                ) end as places
+                    ) as places
+                ) u
             ) f
             where e.sweep_id = $1
                 and (t.places is distinct from f.places or t.tags is distinct from e.tags or t.removed_at is not null)
@@ -615,4 +628,4 @@ def locations_of(places: Sequence[str]) -> tuple[Location, ...]:
 
 
 def _places(entry: Enrolment) -> list[str]:
-    return [f"{location.source}{_UNIT}{location.place}" for location in sorted(entry.locations)]
+    return [f"{location.source}{_UNIT}{location.place}" for location in sorted({*entry.locations})[:PLACES_LIMIT]]

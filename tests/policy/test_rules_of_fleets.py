@@ -213,6 +213,16 @@ def test_env_01_tells_each_kind_of_copy_by_itself(copies: StoredCopies, parts: l
     assert [violation.discriminator for violation in judged("DT-ENV-01", copies)] == parts
 
 
+def test_env_01_does_not_claim_to_know_all_of_very_many_places() -> None:
+    places = tuple(Location("vault", f"line {number}") for number in range(1000))
+    (most,) = judged("DT-ENV-01", StoredCopies(places[:999], (), ()))
+    assert most.message.startswith("the same secret is stored in 999 places: vault line 0, ")
+    assert most.message.endswith(" and 994 more")
+    (more,) = judged("DT-ENV-01", StoredCopies(places, (), ()))
+    told = "the same secret is stored in 1000 places or more, among them vault line 0, vault line 1, vault line 2"
+    assert more.message == told
+
+
 def test_severity_of_the_policy_takes_the_place_of_the_rules() -> None:
     assert [violation.severity.value for violation in judged("DT-EXP-05", EXPIRED, severity="low")] == ["low"]
 

@@ -255,6 +255,12 @@ def test_names_are_values_and_no_code(name: str) -> None:
     assert violation.message == f"is called {name}"
 
 
+def test_token_with_so_many_places_that_not_all_are_known_is_not_assessed() -> None:
+    places = tuple(Location("vault", str(number)) for number in range(1000))
+    assert answer("size(locations) == 999", observed(locations=places[:999])) is True
+    assert isinstance(answer("size(locations) == 1000", observed(locations=places)), str)
+
+
 def test_places_that_no_text_may_hold_are_compared_all_the_same() -> None:
     seen = observed(locations=(Location("vault", "a\0\udcff"),))
     assert answer('locations[0].place == "a\ufffd\ufffd"', seen) is True

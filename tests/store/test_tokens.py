@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from auditor.model.lookup import Outcome
+from auditor.model.token import PLACES_LIMIT
 from auditor.store.connection import Connection, Pool
 from auditor.store.tokens import Enrolment, KnownToken, locations_of
 from tests.store.history import HOUR, MISSING, NOW, TOKEN, Swept, begin, enrolment, failed, found, place
@@ -246,6 +247,33 @@ async def test_place_in_a_source_that_was_not_read_to_its_end_is_kept(connection
         TOKEN.id: (["vault line 1", "wiki page 8"], True),
         TWO.public_id: (["vault line 1"], True),
     }
+
+
+async def test_of_very_many_places_the_first_of_each_source_are_kept(connection: Connection) -> None:
+    everywhere = [place("vault", f"line {number:05}") for number in range(2 * PLACES_LIMIT)]
+    sweep = await begin(connection)
+    await sweep.record((enrolment("one", *everywhere[:300], *everywhere[:300]), found()))
+    assert (await places(connection))[TOKEN.id][0] == [f"vault line {number:05}" for number in range(300)]
+    for start in range(len(everywhere) - 500, -1, -500):
+        await sweep.enrol(enrolment("one", *everywhere[start : start + 500]))
+    await sweep.enrol(enrolment("one", place("wiki", "page 7"), place("wiki", "page 9")))
+    await sweep.finish()
+    kept = [f"vault line {number:05}" for number in range(PLACES_LIMIT - 2)] + ["wiki page 7", "wiki page 9"]
+    assert (await places(connection))[TOKEN.id][0] == kept
+    later = await begin(connection, now=NOW + HOUR)
+    await later.enrol(enrolment("one", place("attic"), place("wiki", "page 8")))
+    await later.finish(unread={"vault": "away"})
+    kept = ["attic line 1", *kept[: PLACES_LIMIT - 2], "wiki page 8"]
+    assert (await places(connection))[TOKEN.id][0] == kept
+
+
+async def test_more_places_at_once_than_are_kept_are_cut(connection: Connection) -> None:
+    sweep = await begin(connection)
+    (enrolled,) = await sweep.enrol(enrolment("one", *(place("vault", f"{number:05}") for number in range(1500))))
+    assert enrolled[1] is None
+    row = await connection.fetchrow("select places from enrolment")
+    assert row is not None
+    assert (len(row["places"]), row["places"][-1]) == (PLACES_LIMIT, "vault\x1f00999")
 
 
 async def test_token_of_another_environment_is_never_settled(connection: Connection) -> None:

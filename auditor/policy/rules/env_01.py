@@ -2,22 +2,30 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Final
 
 from auditor.model.finding import Severity, Violation
-from auditor.model.token import Location
+from auditor.model.token import PLACES_LIMIT, Location
 from auditor.policy.base import Framework, Kind, NoParams, Rule, Sample
 from auditor.policy.fleet import StoredCopies
 from auditor.policy.wording import counted, listed
+
+_NAMED: Final = 3
+"""How many places a message names of a secret that is known not to be told all of them."""
 
 
 def check(copies: StoredCopies, _params: NoParams, _now: datetime) -> Iterator[Violation]:
     """Fire where a secret stands in several places, for several environments, or beside another one of its id."""
     if len(copies.locations) > 1:
         places = [f"{location.source} {location.place}" for location in copies.locations]
+        if len(places) < PLACES_LIMIT:
+            said = f"{len(places)} places: {listed(places)}"
+        else:
+            said = f"{PLACES_LIMIT} places or more, among them {listed(places[:_NAMED])}"
         yield Violation(
             RULE.id,
             Severity.HIGH,
-            f"the same secret is stored in {len(places)} places: {listed(places)}",
+            f"the same secret is stored in {said}",
             {"places": [{"source": location.source, "place": location.place} for location in copies.locations]},
             discriminator="places",
         )
@@ -45,7 +53,10 @@ RULE = Rule(
     title="Same secret stored twice or for two environments",
     kind=Kind.FLEET,
     severity="high",
-    test="equal keyed fingerprints in several places or environments, or one public id with several secrets",
+    test=(
+        "equal keyed fingerprints in several places or environments, or one public id with several secrets; of a "
+        f"secret's places {PLACES_LIMIT} are known at most"
+    ),
     rationale=(
         "A secret that stands in several places is rotated in all but one of them, and whoever reads the weakest holds "
         "what the strongest guards. A test system that holds a secret of production is part of production."

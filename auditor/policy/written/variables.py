@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from auditor.model.lookup import Observation, TokenMetadata
+from auditor.model.token import PLACES_LIMIT
 from auditor.policy.base import Context, NotAssessable
 from auditor.policy.wording import iso
 
@@ -36,6 +37,7 @@ LOCATION_FIELDS: Final = ("source", "place")
 _TEXT_MAX: Final = 10_000
 _ENTRIES_MAX: Final = 1_000
 _TEXT_OF_ENTRIES_MAX: Final = 100_000
+_TOO_LARGE: Final = "{} is larger than written rules take"
 
 Read = Callable[[Observation, TokenMetadata, Context], Any]
 
@@ -94,11 +96,10 @@ def previous_token(context: Context) -> TokenMetadata | None:
 
 
 def _locations(observation: Observation, _token: TokenMetadata, _context: Context) -> list[dict[str, str]]:
+    if len(observation.locations) >= PLACES_LIMIT:  # there may be more, and a rule would judge by a part of them
+        raise NotAssessable(_TOO_LARGE.format("locations"))
     # Places are names of files and the like, which may hold what no text may.
-    places = [
-        {"source": location.source, "place": _as_text(location.place)}
-        for location in observation.locations[: _ENTRIES_MAX + 1]
-    ]
+    places = [{"source": location.source, "place": _as_text(location.place)} for location in observation.locations]
     _bounded("locations", [location["place"] for location in places])
     return places
 
@@ -122,7 +123,7 @@ def _bounded(name: str, value: Any) -> Any:
     else:
         return value
     if not is_fit:
-        raise NotAssessable(f"{name} is larger than written rules take")
+        raise NotAssessable(_TOO_LARGE.format(name))
     return value
 
 
