@@ -14,6 +14,10 @@ from auditor.sources.base import BATCH, EnvironmentName, Source, SourceKind, Sou
 from auditor.sources.files import LINE_LIMIT
 from auditor.sources.intake import Intake
 
+LINES_LIMIT: Final = 10_000_000
+"""Lines of the longest output that is read. No store holds so many, and output without end would keep a sweep for ever:
+the time that auditor takes for the lines does not count as the program's."""
+
 Argument = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 
@@ -21,7 +25,7 @@ class CommandSettings(SourceSettings):
     """A ``[sources.NAME]`` table with ``type = "command"``: tokens are what a program prints, line by line.
 
     It runs without a shell, in an environment of its own, and what it writes to stderr is thrown away: run it by hand
-    to see why it fails. Its exit code must be 0.
+    to see why it fails. Its exit code must be 0, and its output at most 10,000,000 lines.
     """
 
     type: Literal["command"]
@@ -89,12 +93,13 @@ class CommandSource:
                         async with asyncio.timeout(seconds_left):
                             await output.fill(batch)
                     except TimeoutError:
-                        output.is_at_end = True
-                        intake.problem(
-                            command,
-                            f"did not end within {settings.timeout_seconds:g} s; see why, or raise timeout_seconds",
+                        seconds_left = 0.0
+                    else:  # output that is always there already leaves a timeout no moment to come in
+                        seconds_left -= time() - began
+                    if seconds_left <= 0 and not output.is_at_end:
+                        output.end_early(
+                            f"did not end within {settings.timeout_seconds:g} s; see why, or raise timeout_seconds"
                         )
-                    seconds_left -= time() - began
                     if batch:
                         yield batch
         except OSError as error:
@@ -121,10 +126,18 @@ class _Output:
             if line == b"":
                 await self._end()
                 return
+            if self._number == LINES_LIMIT:
+                self.end_early(f"prints more than {LINES_LIMIT} lines; see why, or divide it among several sources")
+                return
             self._number += 1
             token = self._token(line)
             if token is not None:
                 batch.append(token)
+
+    def end_early(self, reason: str) -> None:
+        """Read no further, which is a problem."""
+        self.is_at_end = True
+        self._intake.problem(f"command {self._settings.command[0]}", reason)
 
     async def _end(self) -> None:
         exit_code = await self._process.wait()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from auditor.sources import command
 from auditor.sources.base import Source
 from auditor.sources.command import CommandSettings, CommandSource
 from tests.sources.reading import EXAMPLE, found, minted, read, source
@@ -113,6 +114,20 @@ async def test_program_that_does_not_end_is_ended_and_what_it_printed_is_kept(tm
     tokens, problem = await read(source("command", tmp_path, process_environ=environ, **settings))
     assert [token.secret.reveal() for token in tokens] == ["one"]
     assert problem == "command /bin/sh: did not end within 1 s; see why, or raise timeout_seconds"
+
+
+async def test_output_without_end_is_ended_and_what_was_read_of_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "LINES_LIMIT", 2500)
+    endless = python(tmp_path, "while True: print('one')", format="lines", environment="prod")
+    tokens, problem = await read(endless)
+    assert len(tokens) == 2500
+    assert problem == (
+        f"command {sys.executable}: prints more than 2500 lines; see why, or divide it among several sources"
+    )
+    whole = python(tmp_path, "for n in range(2500): print(n)", format="lines", environment="prod")
+    assert len(await found(whole)) == 2500
 
 
 async def test_time_that_auditor_takes_for_tokens_does_not_count(
