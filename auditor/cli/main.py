@@ -320,6 +320,7 @@ def report(
 
 def start() -> None:
     """Run the command line and end the process with its exit code."""
+    _open_closed_streams()
     gc.set_threshold(
         20_000, 20, 50
     )  # importing makes much that stays, which the collector would look at again and again
@@ -330,6 +331,26 @@ def start() -> None:
         _give_up_output(error)
         exit_code = exits.FAILED
     sys.exit(exit_code)
+
+
+def _open_closed_streams() -> None:
+    """Put /dev/null where a standard stream is closed: else the next file or socket would be in its place."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, os.O_WRONLY if descriptor else os.O_RDONLY)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            os.set_inheritable(descriptor, True)
+    # The interpreter has none where it found the stream closed.
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 -- for as long as the process lives
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def _run() -> int:

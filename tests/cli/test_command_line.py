@@ -101,6 +101,31 @@ def test_output_that_is_lost_leaves_no_traceback() -> None:
     assert done.err == "auditor: standard output cannot be written: No space left on device\n"
 
 
+@pytest.mark.parametrize(
+    ("closed", "out"),
+    [("<&-", "No findings."), (">&-", ""), ("2>&-", "No findings."), ("<&- >&- 2>&-", "")],
+)
+def test_a_closed_standard_stream_changes_nothing(closed: str, out: str, lasting_site: Site) -> None:
+    done = with_closed(closed, lasting_site, "findings")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, out, "")
+
+
+def test_closed_standard_input_is_an_empty_one(lasting_site: Site) -> None:
+    done = with_closed("<&-", lasting_site, "tokens", "add", "prod")
+    assert (done.returncode, done.stderr) == (2, "auditor: standard input: holds no token\n")
+
+
+def with_closed(streams: str, site: Site, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-m", "auditor", "-c", str(site.config), *arguments],
+        env=site.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("kind", [RuntimeError, EOFError])  # Typer takes the second for standard input's
 def test_unexpected_error_exits_with_3_and_a_traceback_without_secrets(
     site: Site, tmp_path: Path, kind: type[Exception]
