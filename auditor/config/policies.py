@@ -47,8 +47,8 @@ class Layers:
         return holder.place(own) if own is not None and holder.has(own) else None
 
     def problem(self, path: KeyPath, message: str) -> Problem:
-        """Return a problem with a key of the policy, or with one that is missing."""
-        for end in range(len(path), 0, -1):
+        """Return a problem with a key of the policy, or with one that is missing; of the last file that may hold it."""
+        for end in range(min(len(path), _MERGED_DEPTH), 0, -1):
             found = self._holder(path[:end])
             if found is not None:
                 holder, positions = found

@@ -457,6 +457,15 @@ def test_mistake_is_put_to_the_policy_with_the_last_word_on_it(files: Files) -> 
     assert [line.partition(": ")[::2][0] for line in told] == ["b.toml:4", "a.toml:4", "a.toml:6"]
 
 
+def test_key_that_is_missing_is_put_to_the_file_that_replaces_the_table(files: Files) -> None:
+    text = policy(
+        files,
+        a='name = "a"\n[rules.DT-EXP-02]\nmax_days = { critical = 30, default = 90 }\n',
+        b="[rules.DT-EXP-02]\nmax_days = { critical = 30 }\n",
+    )
+    assert files.told(text) == ["b.toml:2: rules.DT-EXP-02.max_days.default: is missing; add it"]
+
+
 def test_feeds_start_at_the_policy_that_names_them(files: Files) -> None:
     files.write("policies/baseline.toml", 'name = "a"\n[feeds]\nowners = "owners.txt"\nleavers = "leavers.csv"\n')
     files.write("site/own.toml", '[feeds]\nleavers = "hr/leavers.csv"\nattestations = "/srv/attestations.csv"\n')

@@ -79,6 +79,14 @@ def test_tests_of_a_file_below_run_against_the_rule_as_changed(tmp_path: Path) -
     assert len(loaded(tmp_path, base=f'name = "a"\n{RULE}{test}', over=mended).policy.rule) == 1
 
 
+def test_key_that_is_missing_in_a_test_is_put_to_the_file_that_replaces_the_tests(tmp_path: Path) -> None:
+    test = '[[rule.test]]\ntoken = {}\nexpect = "none"\n'
+    over = f'{SECOND}\n[[rule]]\nid = "ACME-01"\n{test.replace("expect", "# expect")}'
+    assert told(tmp_path, base=f'name = "a"\n{RULE}{test}', over=over) == [
+        "over.toml:12: rule[1].test[0].expect: is missing; add it"
+    ]
+
+
 def test_mistake_is_told_where_the_file_with_the_last_word_has_it(tmp_path: Path) -> None:
     over = f'{SECOND}\n[[rule]]\nid = "ACME-01"\nwhen = "token.ownr == null"\n'
     (line,) = told(tmp_path, base=f'name = "a"\n{RULE}', over=over)
