@@ -8,7 +8,9 @@ from auditor.alerts.deliveries import drain
 from auditor.cli import exits
 from auditor.cli.session import Session, now, run_loop
 from auditor.cli.showing import cell, console, is_text, print_json, print_table, severity, text
+from auditor.config.load import Config
 from auditor.model.errors import ConfigError, Problem
+from auditor.model.spelling import meant
 from auditor.policy.waivers import finding_of, instant
 from auditor.store import attention, dead_letters, delivery_log, waivers
 from auditor.store.connection import Connection
@@ -34,8 +36,19 @@ def list_alerts(session: Session, *, hook: str | None, states: Sequence[str], li
 
 
 async def _list(session: Session, wanted: Filter) -> Sequence[Delivered]:
-    async with session.database(session.load()) as pool, pool.acquire() as connection:
+    config = session.load()
+    async with session.database(config) as pool, pool.acquire() as connection:
+        await _require_known_hook(connection, config, wanted.hook)
         return await delivery_log.read(connection, wanted)
+
+
+async def _require_known_hook(connection: Connection, config: Config, hook: str | None) -> None:
+    """Raise ``ConfigError`` where a hook is neither configured nor was anything ever to be delivered to it."""
+    if hook is None or hook in config.hooks:
+        return
+    known = {*config.hooks, *await delivery_log.hooks(connection)}
+    if hook not in known:
+        raise ConfigError(Problem("--hook", f'unknown hook "{hook}"; {meant(hook, known)}'))
 
 
 def _print(found: Sequence[Delivered]) -> None:
@@ -121,6 +134,7 @@ async def _retry(session: Session, beginning: str | None, hook: str | None, seco
         session.assembled(config, pool, environments=()) as assembly,
     ):
         async with pool.acquire() as connection:
+            await _require_known_hook(connection, config, hook)
             number = None if beginning is None else await _id_of(connection, beginning)
             tried = await dead_letters.retry(connection, now(), hook=hook, alert=number)
         hooks = {name: one for name, one in assembly.hooks.items() if hook in (None, name)}

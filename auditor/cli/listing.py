@@ -8,8 +8,10 @@ import msgspec
 from auditor.cli.revoking import reasons, style_of
 from auditor.cli.session import Session, now, require_known, run_loop
 from auditor.cli.showing import cell, console, is_text, print_json, print_table, severity, text
+from auditor.config.load import Config
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.finding import Finding, Severity
+from auditor.model.spelling import meant
 from auditor.model.waiver import Waiver
 from auditor.policy.base import Rule
 from auditor.policy.registry import rules_of
@@ -19,6 +21,7 @@ from auditor.reports.verdicts import MEANINGS, verdict_on
 from auditor.store import attention
 from auditor.store import findings as store
 from auditor.store.attention import Acknowledgement
+from auditor.store.connection import Connection
 from auditor.store.findings import Event, Filter
 
 
@@ -55,7 +58,23 @@ async def _read(session: Session, wanted: Filter, at: datetime) -> list[Finding]
     config = session.load()
     require_known(config, wanted.environments, "--environment")
     async with session.database(config) as pool, pool.acquire() as connection, connection.transaction():
+        await _require_known_rules(connection, config, wanted.rules)
         return [finding async for batch in store.read(connection, wanted, at) for finding in batch]
+
+
+async def _require_known_rules(connection: Connection, config: Config, rules: Sequence[str]) -> None:
+    """Raise ``ConfigError`` where neither a policy nor a finding knows a rule."""
+    known = config.policies.rules()
+    if known.issuperset(rules):
+        return
+    known = known.union(await store.rules(connection))
+    problems = [
+        Problem(f"--rule {rule_id}", f"no such rule; {meant(rule_id, known, otherwise='auditor rules lists them')}")
+        for rule_id in rules
+        if rule_id not in known
+    ]
+    if problems:
+        raise ConfigError(*problems)
 
 
 def _print(found: Sequence[Finding]) -> None:

@@ -84,11 +84,12 @@ def load(path: Path) -> Config:
     sources = _members(file, "sources", source_kinds(), problems)
     hooks = _members(file, "hooks", hook_kinds(), problems)
     problems.extend(_loose_ends(file))
-    problems.extend(routing_problems(file, hooks, _tables(file, "environments")))
     owners = read_owners(file, problems)
     if document is not None:
         problems.extend(report_problems(file, document.reports, hooks, _tables(file, "hooks")))
     policies = read_policies(file, _tables(file, "environments"), problems)
+    known_rules = () if policies is None else policies.rules()
+    problems.extend(routing_problems(file, hooks, _tables(file, "environments"), known_rules))
     waivers = read_waivers(file, policies, problems) if policies is not None else ()
     if (
         document is not None and policies is not None and not problems

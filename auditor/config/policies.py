@@ -1,7 +1,7 @@
 """Lays policy files over one another, for each environment its own, and keeps where each value was written."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -89,7 +89,14 @@ class Policies:
 
     def names(self) -> list[str]:
         """Return what the policies are called, each once."""
-        return list(dict.fromkeys(stack.document.name for stack in (self.common, *self.by_environment.values())))
+        return list(dict.fromkeys(stack.document.name for stack in self._stacks()))
+
+    def rules(self) -> frozenset[str]:
+        """Return the ids of the rules that any of them may apply."""
+        return frozenset(rules()).union(table.id for stack in self._stacks() for table in stack.document.rule)
+
+    def _stacks(self) -> Iterator[Stack]:
+        return iter((self.common, *self.by_environment.values()))
 
 
 def read_policies(file: Document, environments: Collection[str], problems: list[Problem]) -> Policies | None:

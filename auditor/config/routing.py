@@ -42,8 +42,13 @@ def _destination(name: str, kind: HookKind, settings: HookSettings) -> Destinati
     )
 
 
-def routing_problems(file: Document, hooks: Hooks, environments: Collection[str]) -> Iterator[Problem]:
-    """Find what no kind's settings can tell: digests for a hook that takes none, environments that there are not."""
+def routing_problems(
+    file: Document, hooks: Hooks, environments: Collection[str], rules: Collection[str]
+) -> Iterator[Problem]:
+    """Find what no kind's settings can tell: digests for a hook that takes none, environments and rules that are not.
+
+    ``rules`` are none where the policies that write some of them are not sound.
+    """
     for name, (kind, settings) in hooks.items():
         if settings.digest is not None and not kind.takes_digests:
             yield file.problem(
@@ -53,9 +58,14 @@ def routing_problems(file: Document, hooks: Hooks, environments: Collection[str]
             )
         for key, routes in (("only", settings.only), ("exempt", settings.exempt)):
             for number, route in enumerate(routes):
-                for glob in route.environment:
-                    if not any(fnmatchcase(known.casefold(), glob.casefold()) for known in environments):
-                        yield file.problem(
-                            ("hooks", name, key, number, "environment"),
-                            f'"{glob}" matches no environment; {meant(glob, environments)}',
-                        )
+                path = ("hooks", name, key, number)
+                for glob in _matching_none(route.environment, environments):
+                    message = f'"{glob}" matches no environment; {meant(glob, environments)}'
+                    yield file.problem((*path, "environment"), message)
+                for glob in _matching_none(route.rule, rules) if rules else ():
+                    known = meant(glob, rules, otherwise="auditor rules lists them")
+                    yield file.problem((*path, "rule"), f'"{glob}" matches no rule; {known}')
+
+
+def _matching_none(globs: Collection[str], known: Collection[str]) -> list[str]:
+    return [glob for glob in globs if not any(fnmatchcase(name.casefold(), glob.casefold()) for name in known)]

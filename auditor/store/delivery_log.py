@@ -75,6 +75,11 @@ async def read(connection: Connection, wanted: Filter) -> Sequence[Delivered]:
     return [_delivered(row) for row in rows]
 
 
+async def hooks(connection: Connection) -> Sequence[str]:
+    """Return the hooks that anything was or is to be delivered to, configured or not."""
+    return [row["hook"] for row in await connection.fetch("select distinct hook from delivery order by 1")]
+
+
 async def alert(connection: Connection, number: UUID) -> Alert | None:
     """Return an alert, or the worst of a digest's; None where there is none."""
     row = await connection.fetchrow("select * from alert where id = $1", number)

@@ -305,6 +305,11 @@ async def read(
         await asyncio.gather(following, return_exceptions=True)  # who ends early may ask something else next
 
 
+async def rules(connection: Connection) -> Sequence[str]:
+    """Return the rules that findings are of, in the catalogue still or not."""
+    return [row["rule_id"] for row in await connection.fetch("select distinct rule_id from finding order by 1")]
+
+
 class Event(msgspec.Struct, frozen=True):
     """One transition of a finding, as history."""
 

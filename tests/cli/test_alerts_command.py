@@ -69,6 +69,21 @@ def test_deliveries_are_listed_shown_and_tried_again(site: Site, team: Team) -> 
     assert len(team.receiver.requests) == before, "what was delivered is not delivered again"
     assert site.run("alerts", "list", "--state", "pending").out == "No alerts.\n"
 
+    site.configure()
+    listed = site.run("alerts", "list", "--hook", "team", "--json").json()
+    assert len(listed) == len(waiting), "a hook that is configured no more is known by what is on record"
+
+
+@pytest.mark.parametrize("command", ["list", "retry"])
+@pytest.mark.parametrize(("hook", "hint"), [("taem", 'did you mean "team"?'), ("x", "known here: team")])
+def test_unknown_hook_is_told_with_those_that_are_known(
+    site: Site, team: Team, command: str, hook: str, hint: str
+) -> None:
+    done = site.run("alerts", command, "--hook", hook)
+    assert (done.exit_code, done.out) == (2, "")
+    assert done.complaints == [f'--hook: unknown hook "{hook}"; {hint}']
+    assert site.run("alerts", "list", "--hook", "team").out == "No alerts.\n"
+
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),

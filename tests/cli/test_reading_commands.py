@@ -112,6 +112,22 @@ def test_unknown_environment_exits_with_2(swept: Site) -> None:
         assert done.complaints == ['--environment: unknown environment "prd"; did you mean "prod"?']
 
 
+def test_findings_of_an_unknown_rule_exit_with_2_and_the_nearest(site: Site) -> None:
+    own = 'title = "Ours"\nseverity = "low"\nwhen = "true"\nmessage = "m"\nrationale = "r"\nremediation = "r"\n'
+    site.write("policy.toml", f'name = "test"\n[[rule]]\nid = "ACME-01"\n{own}')
+    assert site.run("findings", "--rule", "ACME-01", "--rule", "dt-exp-03").out == "No findings.\n"
+    assert site.run("sweep", "prod").exit_code == 0
+    site.write("policy.toml", 'name = "test"\n')
+    assert len(site.run("findings", "--rule", "ACME-01", "--json").json()) == 3, "on record, though written no more"
+    done = site.run("findings", "--rule", "DT-EXP-99", "--rule", "acme-02", "--rule", "x")
+    assert (done.exit_code, done.out) == (2, "")
+    assert done.complaints == [
+        '--rule DT-EXP-99: no such rule; did you mean "DT-EXP-07"?',
+        '--rule ACME-02: no such rule; did you mean "ACME-01"?',
+        "--rule X: no such rule; auditor rules lists them",
+    ]
+
+
 def test_rules_are_listed_and_explained_without_a_configuration() -> None:
     environ = ordinary_environ(AUDITOR_CONFIG="/nonexistent")
     listed = run("rules", environ=environ)

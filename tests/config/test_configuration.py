@@ -188,6 +188,9 @@ CASES: list[tuple[str, str, str]] = [
     ('environment = "prod"', 'environment = "prd"', 'sources.list.environment: unknown environment "prd"; did you mean "prod"?'),
     ('environment = "prod"', 'environment = "x"', 'sources.list.environment: unknown environment "x"; known here: prod'),
     ("", '[schedules.s]\nevery = "1h"\nenvironments = ["*", "prd"]\n', 'schedules.s.environments: "prd" matches no environment; did you mean "prod"?'),
+    ("", '[hooks.h]\ntype = "slack"\nurl = { env = "A" }\nonly = [{ environment = "P*" }, { environment = ["*", "prd"] }]\n', 'hooks.h.only[1].environment: "prd" matches no environment; did you mean "prod"?'),
+    ("", '[hooks.h]\ntype = "slack"\nurl = { env = "A" }\nexempt = [{ rule = ["dt-exp-*", "DT-EXP-99"] }]\n', 'hooks.h.exempt[0].rule: "DT-EXP-99" matches no rule; did you mean "DT-EXP-07"?'),
+    ("", '[hooks.h]\ntype = "slack"\nurl = { env = "A" }\nonly = [{ rule = "X-*" }]\n', 'hooks.h.only[0].rule: "X-*" matches no rule; auditor rules lists them'),
     # schedules
     ("", "[schedules.s]\njitter_seconds = 1\n", 'schedules.s: a schedule has either cron = "…" or every = "…"'),
     ("", '[schedules.s]\ncron = "0 2 * * *"\nevery = "1h"\n', 'schedules.s: a schedule has either cron = "…" or every = "…"'),

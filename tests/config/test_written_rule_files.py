@@ -161,3 +161,14 @@ def test_examples_show_the_keys_that_rules_have(model: type[BaseModel]) -> None:
     unshown = {"only", "tags", "public_id", "first_seen", "id", "modified_date", "additional_metadata"}
     keys = {key for table in shown for key in table} | unshown
     assert set(model.model_fields) <= keys
+
+
+def test_alerts_are_routed_by_the_rules_of_any_policy(tmp_path: Path) -> None:
+    hook = '[hooks.h]\ntype = "command"\nargv = ["/bin/true"]\nonly = [{ rule = ["ACME-02", "ACME-03"] }]\n'
+    own = '[policy.environments]\nprod = ["own.toml"]\n'
+    (tmp_path / "own.toml").write_text(SECOND, encoding="utf-8")
+    (tmp_path / "base.toml").write_text(f'name = "a"\n{RULE}', encoding="utf-8")
+    (tmp_path / "auditor.toml").write_text(f'{GOOD}[policy]\nfiles = ["base.toml"]\n{own}{hook}', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r'only\[0\].rule: "ACME-03" matches no rule; did you mean') as refused:
+        load(tmp_path / "auditor.toml")
+    assert len(refused.value.problems) == 1
