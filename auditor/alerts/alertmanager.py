@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 from yarl import URL
 
 from auditor.alerts.base import Hook, HookKind, Surroundings
@@ -26,6 +26,7 @@ from auditor.credentials.reference import SecretReference
 from auditor.model.finding import Alert
 from auditor.model.message import Message
 from auditor.model.secret import Secret
+from auditor.model.shape import Shape
 
 _KEY_LIMIT: Final = 512
 _OWN_LABELS: Final = frozenset({"alertname", "severity", "environment", "rule", "token", "key"})
@@ -40,7 +41,13 @@ _HINTS: Final[Mapping[int, str]] = {
     HTTPStatus.NOT_FOUND: "; is url where Alertmanager is, without /api/v2?",
 }
 
-LabelName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+LabelName = Annotated[
+    str,
+    Shape(
+        "[a-zA-Z_][a-zA-Z0-9_]*",
+        "the name of a label must be of letters without accents, digits and _ only, and not begin with a digit",
+    ),
+]
 """What Prometheus takes for a label's name in every version."""
 
 

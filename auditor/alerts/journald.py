@@ -8,7 +8,7 @@ holds line feeds, the name, a line feed, the value's length in 64 bits little-en
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from auditor.alerts.record import PRIORITIES, fields_of
 from auditor.alerts.wording import AlertWordedSettings, Wording
 from auditor.model.errors import DeliveryFailed
 from auditor.model.message import Message
+from auditor.model.shape import Shape
 from auditor.outbound import name_of
 
 _TEXT_LIMIT: Final = 16_000
@@ -29,7 +30,10 @@ class JournaldSettings(AlertWordedSettings):
 
     path: Path = Path("/run/systemd/journal/socket")
     """The journal's socket."""
-    identifier: str = Field(default="auditor", pattern=r"^[A-Za-z0-9._-]{1,48}$")
+    identifier: Annotated[
+        str,
+        Shape("[A-Za-z0-9._-]{1,48}", "must be 1 to 48 letters without accents, digits and ._-"),
+    ] = "auditor"
     """``SYSLOG_IDENTIFIER`` of each entry, which ``journalctl -t`` looks for."""
     timeout_seconds: float = Field(default=5, gt=0, le=60)
     """For one attempt."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from email.headerregistry import Address
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import structlog
 from pydantic import Field, field_validator, model_validator
@@ -21,6 +21,7 @@ from auditor.credentials.reference import SecretReference
 from auditor.model.errors import DeliveryFailed
 from auditor.model.message import Message
 from auditor.model.secret import Secret
+from auditor.model.shape import HOST
 from auditor.outbound import is_loopback, name_of
 
 _PORTS: Final = {"starttls": 587, "implicit": 465, "off": 25}
@@ -33,7 +34,7 @@ log = structlog.get_logger(__name__)
 class EmailSettings(WordedSettings):
     """A ``[hooks.NAME]`` table with ``type = "email"``."""
 
-    server: str = Field(pattern=r"^[A-Za-z0-9._:-]+$")
+    server: Annotated[str, HOST]
     """Name or address of the mail server."""
     port: int | None = Field(default=None, ge=1, le=65_535)
     """By default 587 with STARTTLS, 465 with implicit TLS, 25 without."""

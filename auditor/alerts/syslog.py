@@ -10,7 +10,7 @@ import socket
 import ssl
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,7 @@ from auditor.alerts.rfc5424 import syslog_message
 from auditor.alerts.wording import AlertWordedSettings, Wording
 from auditor.model.errors import DeliveryFailed
 from auditor.model.message import Message
+from auditor.model.shape import HOST, Shape
 from auditor.outbound import name_of
 
 _FACILITIES: Final = {"user": 1, "daemon": 3, "auth": 4, "authpriv": 10, "audit": 13}
@@ -34,12 +35,16 @@ Facility = Literal[
 ]  # fmt: skip
 
 
+def _visible(most: int) -> Shape:
+    return Shape(rf"[\x21-\x7e]{{1,{most}}}", f"must be 1 to {most} visible ASCII characters, without a space")
+
+
 class SyslogSettings(AlertWordedSettings):
     """A ``[hooks.NAME]`` table with ``type = "syslog"``."""
 
     transport: Literal["tls", "tcp", "udp", "unix"] = "tls"
     """How messages travel. Over ``tcp`` and ``udp`` anybody on the way can read and forge them."""
-    server: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._:-]+$")
+    server: Annotated[str, HOST] | None = None
     """Name or address of the receiver; not for ``unix``."""
     port: int | None = Field(default=None, ge=1, le=65_535)
     """By default 6514 over TLS, 601 over TCP, 514 over UDP."""
@@ -49,9 +54,9 @@ class SyslogSettings(AlertWordedSettings):
     """PEM file of the authorities to trust instead of the system's."""
     facility: Facility = "local0"
     """What receivers sort by."""
-    app_name: str = Field(default="auditor", pattern=r"^[\x21-\x7e]{1,48}$")
+    app_name: Annotated[str, _visible(48)] = "auditor"
     """``APP-NAME`` of each message."""
-    host_name: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,255}$")
+    host_name: Annotated[str, _visible(255)] | None = None
     """``HOSTNAME`` of each message; by default this machine's."""
     enterprise_number: int = Field(default=32_473, ge=1)
     """The IANA private enterprise number after ``auditor@`` of the structured data; the default is the one of examples

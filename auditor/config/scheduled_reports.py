@@ -14,6 +14,7 @@ from auditor.alerts.base import HookKind, HookSettings
 from auditor.config.problems import Document
 from auditor.config.timing import Timing
 from auditor.model.errors import ConfigError, Problem
+from auditor.model.shape import Shape
 from auditor.model.spelling import meant
 from auditor.policy.base import Framework
 from auditor.policy.spans import Duration
@@ -54,9 +55,9 @@ class ReportSettings(Timing):
     """Names of the hooks that it is handed to, at once and whatever they say of severities, digests and quiet hours."""
     timeout: Duration = "30m"
     """How long making it may take; then it has failed, and is tried again."""
-    aws_account: str | None = Field(default=None, pattern=f"^{AWS_ACCOUNT}$")
+    aws_account: Annotated[str, Shape(AWS_ACCOUNT, "must be twelve digits")] | None = None
     """For ``asff``: the account that findings belong to, twelve digits."""
-    aws_region: str | None = Field(default=None, pattern=f"^{AWS_REGION}$")
+    aws_region: Annotated[str, Shape(AWS_REGION, "must be the name of a region, such as eu-central-1")] | None = None
     """For ``asff``: the region that findings belong to."""
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Annotated, Generic, Protocol, TypeVar
 
 from pydantic import Field
 
+from auditor.model.shape import Shape
 from auditor.model.table import Table
 from auditor.model.token import StoredToken
 from auditor.store.vault import Vault
@@ -14,7 +15,7 @@ from auditor.store.vault import Vault
 BATCH = 1000
 """How many stored tokens a source yields at a time at most; nothing holds all of them."""
 
-FilePath = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
+FilePath = Annotated[str, Field(min_length=1), Shape(r"[^\x00]+", "must not hold the character NUL")]
 """A file, relative to the configuration's directory; with ``*``, ``?``, ``[…]`` or ``**`` every file that matches."""
 EnvironmentName = Annotated[str, Field(min_length=1)]
 """The name of a configured environment."""

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, Self
 import msgspec
 from pydantic import Field, model_validator
 
+from auditor.model.shape import Shape
 from auditor.model.token import StoredToken
 from auditor.processes import located, scrubbed, started
 from auditor.sources.base import BATCH, EnvironmentName, Source, SourceKind, SourceSettings, Surroundings
@@ -18,7 +19,7 @@ LINES_LIMIT: Final = 10_000_000
 """Lines of the longest output that is read. No store holds so many, and output without end would keep a sweep for ever:
 the time that auditor takes for the lines does not count as the program's."""
 
-Argument = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+Argument = Annotated[str, Shape(r"[^\x00]*", "must not hold the character NUL")]
 
 
 class CommandSettings(SourceSettings):

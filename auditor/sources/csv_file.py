@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from auditor.model.shape import Shape
 from auditor.model.token import StoredToken
 from auditor.sources.base import EnvironmentName, FilePath, Source, SourceKind, SourceSettings, Surroundings
 from auditor.sources.blocking import BlockingSource
@@ -29,7 +30,10 @@ class CsvSettings(SourceSettings):
     """The environment that the tokens are for."""
     environment_column: Column | None = None
     """Instead of ``environment``: the column that names it."""
-    delimiter: Annotated[str, Field(pattern=r'^[^\r\n"\x00]$')] = ","
+    delimiter: Annotated[
+        str,
+        Shape(r'[^\r\n"\x00]', r'must be one character other than a double quote, such as ";" or "\t"'),
+    ] = ","
     """The character between columns."""
 
     @model_validator(mode="after")

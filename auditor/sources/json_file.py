@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, Self
 import msgspec
 from pydantic import Field, model_validator
 
+from auditor.model.shape import Shape
 from auditor.model.token import StoredToken
 from auditor.sources.base import EnvironmentName, FilePath, Source, SourceKind, SourceSettings, Surroundings
 from auditor.sources.blocking import BlockingSource
@@ -29,7 +30,9 @@ class JsonSettings(SourceSettings):
     lines: bool | None = None
     """Whether a file holds one JSON value a line, which is read as a stream. Left out: files named ``.jsonl`` or
     ``.ndjson`` do."""
-    token_field: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$")] | None = None
+    token_field: (
+        Annotated[str, Shape(r"[^.]+(\.[^.]+)*", "must be keys joined by single dots, such as tenants.*.token")] | None
+    ) = None
     """Where the tokens stand: keys joined by dots, ``*`` for any key, as in ``tenants.*.token``. Lists are gone
     through. Left out: every string of today's format ``dt0….PUBLIC.SECRET``, wherever it stands."""
     environment: EnvironmentName | None = None

@@ -191,6 +191,18 @@ CASES: list[tuple[str, str, str]] = [
     ("", '[hooks.h]\ntype = "slack"\nurl = { env = "A" }\nonly = [{ environment = "P*" }, { environment = ["*", "prd"] }]\n', 'hooks.h.only[1].environment: "prd" matches no environment; did you mean "prod"?'),
     ("", '[hooks.h]\ntype = "slack"\nurl = { env = "A" }\nexempt = [{ rule = ["dt-exp-*", "DT-EXP-99"] }]\n', 'hooks.h.exempt[0].rule: "DT-EXP-99" matches no rule; did you mean "DT-EXP-07"?'),
     ("", '[hooks.h]\ntype = "slack"\nurl = { env = "A" }\nonly = [{ rule = "X-*" }]\n', 'hooks.h.only[0].rule: "X-*" matches no rule; auditor rules lists them'),
+    # how a text must look
+    ("", '[sources.s]\ntype = "csv"\npath = "p"\ntoken_column = "t"\nenvironment = "prod"\ndelimiter = ";;"\n', 'sources.s.delimiter: must be one character other than a double quote, such as ";" or "\\t"'),
+    ("", '[sources.s]\ntype = "json"\npath = "p"\ntoken_field = "a..b"\nenvironment = "prod"\n', 'sources.s.token_field: must be keys joined by single dots, such as tenants.*.token'),
+    ("", '[sources.s]\ntype = "plain"\npath = ""\nenvironment = "prod"\n', 'sources.s.path: must not be empty'),
+    ("", '[hooks.h]\ntype = "syslog"\nserver = "tcp://logs"\n', 'hooks.h.server: must be the name or address of a host and nothing else, such as host.example.com; its port goes to port'),
+    ("", '[hooks.h]\ntype = "syslog"\nserver = "logs"\napp_name = "our audit"\n', 'hooks.h.app_name: must be 1 to 48 visible ASCII characters, without a space'),
+    ("", '[hooks.h]\ntype = "syslog"\nserver = "logs"\nhost_name = ""\n', 'hooks.h.host_name: must be 1 to 255 visible ASCII characters, without a space'),
+    ("", '[hooks.h]\ntype = "email"\nserver = "mail example"\nsender = "a@x.example"\nto = ["b@x.example"]\n', 'hooks.h.server: must be the name or address of a host and nothing else, such as host.example.com; its port goes to port'),
+    ("", '[hooks.h]\ntype = "journald"\nidentifier = "our audit"\n', 'hooks.h.identifier: must be 1 to 48 letters without accents, digits and ._-'),
+    ("", '[hooks.h]\ntype = "alertmanager"\nurl = "https://x.example"\nlabels = { 1st = "x" }\n', 'hooks.h.labels.1st: the name of a label must be of letters without accents, digits and _ only, and not begin with a digit'),
+    ("", '[reports.r]\nformats = ["asff"]\nevery = "1d"\naws_account = "12"\naws_region = "eu-central-1"\n', 'reports.r.aws_account: must be twelve digits'),
+    ("", '[reports.r]\nformats = ["asff"]\nevery = "1d"\naws_account = "123456789012"\naws_region = "Europe"\n', 'reports.r.aws_region: must be the name of a region, such as eu-central-1'),
     # schedules
     ("", "[schedules.s]\njitter_seconds = 1\n", 'schedules.s: a schedule has either cron = "…" or every = "…"'),
     ("", '[schedules.s]\ncron = "0 2 * * *"\nevery = "1h"\n', 'schedules.s: a schedule has either cron = "…" or every = "…"'),
