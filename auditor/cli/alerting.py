@@ -1,6 +1,8 @@
 """``auditor alerts`` and ``auditor ack``: whether alerts arrived, trying them again, and knowing of a finding."""
 
-from collections.abc import Sequence
+import os
+import pwd
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -154,10 +156,11 @@ def acknowledge(
     session: Session, keys: Sequence[str], *, until: str | None, note: str, by: str | None, withdraw: bool
 ) -> int:
     """Note that somebody knows of open findings, or that nobody does any more."""
+    if withdraw and (until is not None or note or by is not None):
+        raise ConfigError(Problem("--withdraw", "takes none of --until, --note and --by; leave them out"))
     at = now()
     end = _end(until, at)
-    environ = session.environ
-    who = by or environ.get("SUDO_USER") or environ.get("USER") or environ.get("LOGNAME") or ""
+    who = by or _user(session.environ)
     if not who and not withdraw:
         raise ConfigError(Problem("--by", "say who acknowledges it"))
     if not all(is_text(value) for value in (*keys, note, who)):
@@ -170,6 +173,17 @@ def acknowledge(
             how_long = f"until {end:%Y-%m-%d %H:%M} UTC" if end else "until it gets worse, comes back or is resolved"
             console().print(text(f"{key} is acknowledged by {who} {how_long}."))
     return 0
+
+
+def _user(environ: Mapping[str, str]) -> str:
+    """Return who runs this; empty where nothing tells."""
+    who = environ.get("SUDO_USER") or environ.get("USER") or environ.get("LOGNAME")
+    if who:
+        return who
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
 
 
 def _end(until: str | None, at: datetime) -> datetime | None:

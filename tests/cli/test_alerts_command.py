@@ -1,5 +1,7 @@
 """``auditor alerts`` and ``auditor ack``: what an operator learns of deliveries, and what can be done about them."""
 
+import os
+import pwd
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +9,8 @@ from aiohttp import web
 
 from tests.alerts.receivers import Receiver, receiving
 from tests.command_line import Site, in_thread
+
+NOBODYS_ID = 2_147_000_001
 
 HOOK = """
 [hooks.team]
@@ -119,13 +123,31 @@ def test_finding_is_acknowledged_until_a_day_and_no_more(site: Site) -> None:
         (("prod/none/DT-EXP-01", "--by", "ana"), "finding prod/none/DT-EXP-01: no such finding"),
         (("prod", "--by", "ana"), "finding prod: no such finding"),
         (("prod/none/DT-EXP-01", "--until", "2001-01-01", "--by", "ana"), "--until: 2001-01-01 has passed"),
-        (("prod/none/DT-EXP-01",), "--by: say who acknowledges it"),
+        (("prod/none/DT-EXP-01", "--withdraw", "--by", "ana"), "--withdraw: takes none of --until, --note and --by"),
+        (("prod/none/DT-EXP-01", "--withdraw", "--note", "x"), "--withdraw: takes none of --until, --note and --by"),
+        (
+            ("prod/none/DT-EXP-01", "--withdraw", "--until", "2126-12-01"),
+            "--withdraw: takes none of --until, --note and --by",
+        ),
     ],
 )
 def test_what_cannot_be_acknowledged_is_told(site: Site, arguments: tuple[str, ...], complaint: str) -> None:
     done = site.run("ack", *arguments)
     assert (done.exit_code, done.out) == (2, "")
     assert done.complaints[0].startswith(complaint)
+
+
+def test_finding_is_acknowledged_by_the_user_whom_the_system_knows(site: Site) -> None:
+    site.run("sweep", "staging")
+    key = site.run("findings", "--json").json()[0]["key"]
+    assert f" by {pwd.getpwuid(os.getuid()).pw_name} " in site.run("ack", key).out
+    assert " by ana " in site.run("ack", key, USER="ana").out
+
+
+def test_somebody_whom_nothing_names_is_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: NOBODYS_ID)
+    done = site.run("ack", "prod/none/DT-EXP-01")
+    assert (done.exit_code, done.complaints) == (2, ["--by: say who acknowledges it"])
 
 
 def test_hook_that_hangs_does_not_hold_up_a_sweep(site: Site) -> None:
