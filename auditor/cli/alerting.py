@@ -115,7 +115,9 @@ async def _show(session: Session, beginning: str, *, as_json: bool) -> int:
 
 
 async def _id_of(connection: Connection, beginning: str) -> UUID:
-    found = await delivery_log.like(connection, beginning) if beginning and is_text(beginning) else ()
+    if not beginning:
+        raise ConfigError(Problem("alert", "its id is empty; auditor alerts list shows ids"))
+    found = await delivery_log.like(connection, beginning) if is_text(beginning) else ()
     if len(found) != 1:
         what = "begins the ids of several alerts; write more of it" if found else "no such alert; auditor alerts list"
         raise ConfigError(Problem(f"alert {beginning}", what))

@@ -50,7 +50,15 @@ def import_tokens(session: Session, environment: str, note: str) -> int:
 def add(session: Session, environment: str, note: str) -> int:
     """Add one token: asked for without echo on a terminal, else the whole of standard input."""
     config = _config(session, environment, note)
-    token = _checked(_typed() if sys.stdin.isatty() else _standard_input(), "standard input")
+    content = _typed() if sys.stdin.isatty() else _standard_input()
+    if len(content.strip().splitlines()) > 1:
+        raise ConfigError(
+            Problem(
+                "standard input",
+                f"has several lines; add one token, or several with auditor tokens import {environment}",
+            )
+        )
+    token = _checked(content, "standard input")
     if isinstance(token, Problem):
         raise ConfigError(token)
     added, _read = run_loop(_add(session, config, environment, iter([token]), note))

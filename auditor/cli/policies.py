@@ -24,13 +24,15 @@ from auditor.policy.engine import Policy
 from auditor.policy.explaining import Answer, Explanation
 from auditor.policy.explaining import explain as explained
 from auditor.policy.registry import rules_of
-from auditor.store import replay
+from auditor.store import findings, replay
 from auditor.store.connection import Connection
 from auditor.store.replay import Kept, OpenFinding
+from auditor.sweep.comparing import ENVIRONMENT
 from auditor.sweep.lookback import recalled
 
 _STYLES: Final = {Answer.FIRED: "bold", Answer.PASSED: "green", Answer.NOT_ASSESSED: "yellow"}
 _MOST_TELLING_FIRST: Final = tuple(Answer)
+_NAMES_SHOWN: Final = "auditor tokens list and auditor findings show what they are called"
 
 log = structlog.get_logger(__name__)
 
@@ -105,12 +107,17 @@ async def _explain(
 ) -> Sequence[TokenAnswer]:
     config = session.load()
     require_known(config, environments, "--environment")
+    if not token:
+        raise ConfigError(Problem("token", f"its name is empty; {_NAMES_SHOWN}"))
     moment = now()
     async with session.database(config) as pool, pool.acquire() as connection:
         kept = await replay.named(connection, token, environments) if is_text(token) else ()
         known = [entry for entry in kept if entry.environment in config.document.environments]
         if not known:
-            raise ConfigError(Problem(f"token {token}", _why_unknown(kept, environments)))
+            raise ConfigError(
+                await _of_no_stored_token(connection, token, environments)
+                or Problem(f"token {token}", _why_unknown(kept, environments))
+            )
         seen = [(entry, entry.known.previous) for entry in known]
         answers = [
             await _answer(connection, config, entry, observation, only, moment)
@@ -127,7 +134,17 @@ def _why_unknown(kept: Sequence[Kept], environments: Sequence[str]) -> str:
         where = ", ".join(sorted({entry.environment for entry in kept}))
         return f"is of {where}, which the configuration has no more; put [environments.…] back to judge it"
     where = f" in {', '.join(environments)}" if environments else ""
-    return f"no sweep has met such a token{where}; auditor tokens list and auditor findings show what they are called"
+    return f"no sweep has met such a token{where}; {_NAMES_SHOWN}"
+
+
+async def _of_no_stored_token(connection: Connection, key: str, environments: Sequence[str]) -> Problem | None:
+    """Return why the key of a finding names nothing that could be explained; None where it is no such key."""
+    shown = await findings.show(connection, key) if is_text(key) else None
+    if shown is None or (environments and shown[0].environment not in environments):
+        return None
+    is_of_environment = shown[0].label == ENVIRONMENT
+    whose = "the environment and not about one token" if is_of_environment else "a token that no source holds"
+    return Problem(f"finding {key}", f"is about {whose}; auditor findings show has all that is known of it")
 
 
 async def _answer(

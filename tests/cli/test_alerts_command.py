@@ -92,6 +92,7 @@ def test_unknown_hook_is_told_with_those_that_are_known(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (("show", ""), "alert: its id is empty; auditor alerts list shows ids"),
         (("show", "00000000"), "alert 00000000: no such alert; auditor alerts list"),
         (("retry", "00000000"), "alert 00000000: no such alert; auditor alerts list"),
         (("retry",), "alerts retry: name one alert, or give --hook NAME or --all"),

@@ -161,6 +161,29 @@ def test_token_that_no_sweep_met_is_told(swept: Site, named: str) -> None:
     assert "no sweep has met such a token" in done.complaints[0]
 
 
+def test_name_that_is_empty_is_told(swept: Site) -> None:
+    done = swept.run("policy", "explain", "")
+    assert done.exit_code == 2
+    assert done.complaints[0].startswith("token: its name is empty; auditor tokens list and")
+
+
+def test_finding_that_is_of_no_stored_token_is_told(site: Site) -> None:
+    site.write("policy.toml", 'name = "test"\n[rules.DT-OWN-04]\npct = 1\npct_min_count = 1\n')
+    site.write("prod.token", site.worlds["prod"].create("lists", ["apiTokens.read"]).secret)
+    assert site.run("sweep", "prod").exit_code == 0
+    found = [one for one in site.run("findings", "--json").json() if one["rule_id"] in {"DT-OWN-04", "DT-INV-01"}]
+    of = {one["label"] == "environment": one["key"] for one in found}
+    for is_of_environment, what in (
+        (True, "the environment and not about one token"),
+        (False, "a token that no source"),
+    ):
+        done = site.run("policy", "explain", of[is_of_environment])
+        assert done.exit_code == 2
+        assert done.complaints[0].startswith(f"finding {of[is_of_environment]}: is about {what}")
+    elsewhere = site.run("policy", "explain", of[True], "--environment", "staging")
+    assert "no sweep has met such a token in staging" in elsewhere.err
+
+
 def test_token_of_another_environment_and_unknown_names_are_told(swept: Site) -> None:
     done = swept.run("policy", "explain", label(swept, "ci"), "--environment", "prod")
     assert (done.exit_code, "no sweep has met such a token in prod" in done.err) == (2, True)

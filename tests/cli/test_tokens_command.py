@@ -94,6 +94,9 @@ def test_add_takes_exactly_one(site: Site) -> None:
     assert site.run("tokens", "add", "prod", stdin=first.encode()).out == "prod holds this token already.\n"
     done = site.run("tokens", "add", "prod", stdin=piped([first, second]))
     assert done.exit_code == 2
+    assert done.complaints == [
+        "standard input: has several lines; add one token, or several with auditor tokens import prod"
+    ]
     assert shows_none(done, [first, second])
     assert len(entries(site)) == 1
 
