@@ -1,6 +1,8 @@
-"""The generated files and the command that writes them."""
+"""The generated files and the command that writes them; and whether the others name what the program has."""
 
+import ast
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,3 +63,21 @@ def test_example_shows_the_parameters_that_it_needs() -> None:
     rule = next(rule for rule in SHIPPED if rule.id == "DT-NET-01")
     assert dict(docs.example_finding(rule))["Set up with"] == 'cidrs = ["203.0.113.0/24"]'
     assert list(docs.example_finding(replace(rule, sample=None))) == []
+
+
+def test_operators_manual_speaks_of_every_event_that_an_operator_should_read() -> None:
+    page = (docs.ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    logged = {event for path in (docs.ROOT / "auditor").rglob("*.py") for event in warnings_in(path)}
+    assert {"source_unread", "sweep_stopped", "hook_failed", "unexpected_error", "report_given_up"} <= logged
+    assert [event for event in sorted(logged) if f"`{event}`" not in page] == []
+
+
+def warnings_in(path: Path) -> Iterator[str]:
+    """Yield the events of level warning and above that a module logs under a name, or one of two names."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="warning" | "error" | "exception" | "critical"), args=[event, *_]):
+                names = [event.body, event.orelse] if isinstance(event, ast.IfExp) else [event]
+                yield from (
+                    name.value for name in names if isinstance(name, ast.Constant) and isinstance(name.value, str)
+                )

@@ -21,6 +21,8 @@ from auditor.store.outbox import new_id
 
 DIGEST: Final = "digest"
 """In place of an event: several at once."""
+_TRIAL_ID: Final = "00000000-0000-4000-8000-000000000000"
+"""Of a test that is only previewed."""
 
 
 class Form(StrEnum):
@@ -137,7 +139,7 @@ def preview(session: Session, name: str, *, event: str, form: Form) -> int:
     """Show what a hook's templates make of a sample; of a hook that sends JSON, the document. Sends nothing."""
     config = session.load()
     kind, settings = _hook(config, name)
-    message = _sample(event)
+    message = _sample(event, name)
     if message.is_digest and not kind.takes_digests:
         raise ConfigError(Problem(f"hook {name}", f"takes no digests, as every {kind.name} hook"))
     if not isinstance(settings, WordedSettings | AlertWordedSettings):
@@ -161,10 +163,11 @@ def _written(body: Rich, form: Form) -> str:
     return body.plain()
 
 
-def _sample(event: str) -> Message:
+def _sample(event: str, hook: str) -> Message:
     if event == DIGEST:
         return sample_digest(now())
-    samples = sample_alerts(now())
+    trial = trial_alert(_TRIAL_ID, hook, now())
+    samples = {**sample_alerts(now()), trial.event: trial}
     if event not in samples:
         raise ConfigError(Problem("--event", f'unknown event "{event}"; {meant(event, [*samples, DIGEST])}'))
     return Message.of_one(samples[event])

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from auditor.docs import ROOT
 from tests.alerts.pagerduty_receiver import PagerDutyReceiver
 from tests.alerts.receivers import Answer, Receiver, answering, receiving
 from tests.command_line import Site, in_thread
@@ -149,6 +150,16 @@ def test_preview_shows_what_the_templates_make_of_a_sample(files: Site) -> None:
         assert "*Where*" in files.run("hooks", "preview", "chat", "--as", "slack").out
         assert files.run("hooks", "preview", "run", "--event", "digest").json()["type"] == "digest"
     assert receiver.requests == []
+
+
+def test_every_event_that_the_documents_name_can_be_previewed(files: Site) -> None:
+    said = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8").partition("An alert's event is ")[2]
+    events = re.findall(r"`([a-z.]+)`", said.partition("Alerts leave")[0])
+    assert {"finding.opened", "test"} <= set(events)
+    with serving(files, answering(200)):
+        for event in events:
+            assert files.run("hooks", "preview", "run", "--event", event).json()["type"] == event
+        assert "a test of hook chat" in files.run("hooks", "preview", "chat", "--event", "test").out
 
 
 def test_preview_of_what_cannot_be_is_refused(files: Site) -> None:

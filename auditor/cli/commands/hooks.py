@@ -47,7 +47,7 @@ def try_hook(
 def preview_hook(
     hook: Annotated[str, typer.Argument(help="The hook's name.")],
     event: Annotated[
-        str, typer.Option(help="finding.opened, finding.resolved, sweep.failed …, or digest.")
+        str, typer.Option(help="finding.opened, finding.resolved, sweep.failed …, test, or digest.")
     ] = "finding.opened",
     form: Annotated[FormName, typer.Option("--as", help="How to show it.")] = FormName.TEXT,
 ) -> None:
