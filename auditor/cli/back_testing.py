@@ -54,7 +54,7 @@ def _instants(days: Sequence[str], moment: datetime) -> list[Instant]:
     for named in days:
         try:
             begins, ends = _span(named)
-        except ValueError:
+        except (ValueError, OverflowError):
             problems.append(Problem(f"--as-of {named}", "must be a day or instant of ISO 8601, such as 2026-03-31"))
             continue
         if begins > moment:

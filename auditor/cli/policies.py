@@ -139,7 +139,7 @@ def _why_unknown(kept: Sequence[Kept], environments: Sequence[str]) -> str:
 
 async def _of_no_stored_token(connection: Connection, key: str, environments: Sequence[str]) -> Problem | None:
     """Return why the key of a finding names nothing that could be explained; None where it is no such key."""
-    shown = await findings.show(connection, key) if is_text(key) else None
+    shown = await findings.show(connection, key, now()) if is_text(key) else None
     if shown is None or (environments and shown[0].environment not in environments):
         return None
     is_of_environment = shown[0].label == ENVIRONMENT

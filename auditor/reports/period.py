@@ -1,6 +1,7 @@
 """Days and periods as a command line writes them; all of them are in UTC."""
 
 import re
+from calendar import monthrange
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Literal, NamedTuple
 
@@ -12,9 +13,7 @@ Unit = Literal["day", "week", "month", "quarter", "year"]
 """Of a calendar."""
 
 _DAY: Final = timedelta(days=1)
-_TICK: Final = timedelta(microseconds=1)
 _FIRST_YEAR: Final = 1970
-_LAST_YEAR: Final = 9998
 
 
 class Period(NamedTuple):
@@ -32,13 +31,13 @@ class Period(NamedTuple):
 
     @property
     def end(self) -> datetime:
-        """Its last instant, as finely as the database tells instants apart."""
+        """Its last instant."""
         return end_of(self.last_day)
 
 
 def end_of(day: date) -> datetime:
-    """Return the last instant of a day."""
-    return datetime.combine(day, time(), UTC) + _DAY - _TICK
+    """Return the last instant of a day, as finely as the database tells instants apart."""
+    return datetime.combine(day, time.max, UTC)
 
 
 def parse_period(text: str) -> Period:
@@ -51,7 +50,7 @@ def parse_period(text: str) -> Period:
         start, end = _days_of(first)
         if slash:
             end = _days_of(last)[1]
-        _require_usable(start, end)
+        _require_usable(start)
     except (ValueError, OverflowError):
         raise ValueError(
             f'"{text}" is no period; write 2026, 2026-Q3, 2026-07, 2026-W12, 2026-07-14 or 2026-07-14/2026-08-13'
@@ -93,14 +92,14 @@ def _days_of(text: str) -> tuple[date, date]:
     return day, day
 
 
-def _require_usable(*days: date) -> None:
-    """Raise ``ValueError`` for the ends of the calendar, beside which reports would reckon with days that it lacks."""
-    if not all(_FIRST_YEAR <= day.year <= _LAST_YEAR for day in days):
+def _require_usable(day: date) -> None:
+    """Raise ``ValueError`` for what is so early that what a report looks back on would be before the calendar."""
+    if day.year < _FIRST_YEAR:
         raise ValueError("out of range")
 
 
 def _last_of(year: int, month: int) -> date:
-    return (date(year, month, 28) + 4 * _DAY).replace(day=1) - _DAY
+    return date(year, month, monthrange(year, month)[1])
 
 
 def parse_instant(text: str) -> datetime:
