@@ -15,7 +15,7 @@ from auditor.config.load import Config
 from auditor.config.references import references_of
 from auditor.config.scheduled_reports import missing_extras, unwritable
 from auditor.dynatrace.client import Client
-from auditor.model.errors import AuditorError, ConfigError, Problem
+from auditor.model.errors import AuditorError, ConfigError, Problem, together
 from auditor.model.lookup import Outcome
 from auditor.model.secret import Secret
 
@@ -24,7 +24,10 @@ _PROBE: Final = "dt0c01.ST2EY72KQINMH574WMNVI7YN.G3DFPBEJYMODIDAEX454M7YWBUVEFOW
 
 
 def check(session: Session, *, connect: bool) -> int:
-    """Return 0 when all is well, 3 when a connection failed; raises ``ConfigError`` with every problem of the files."""
+    """Return 0 when all is well, 3 when a connection failed; raises ``ConfigError`` with every problem of the files.
+
+    It is ``SecretUnavailable`` where all that is wrong is that secrets are out of reach.
+    """
     config = session.load()
     with located(config):
         run_loop(_check_files(session, config))
@@ -46,6 +49,7 @@ async def _check_files(session: Session, config: Config) -> None:
         problems.extend(read_feeds(stack.document.feeds, stack.directory)[1])
     problems = list(dict.fromkeys(problems))
     problems.extend(missing_extras(config.document.reports))
+    errors = [ConfigError(problem) for problem in problems]
     resolver = session.resolver(config)
     unfit: set[str] = set()
     """The places whose use cannot be tried: their secret is missing, or a program would have to be run for it."""
@@ -55,7 +59,7 @@ async def _check_files(session: Session, config: Config) -> None:
                 await resolver.resolve(reference, place)
                 continue
         except ConfigError as error:
-            problems.extend(error.problems)
+            errors.append(error)
         unfit.add(place)
 
     async def attempt(place: str, use: Callable[[], Awaitable[None]]) -> None:
@@ -64,15 +68,15 @@ async def _check_files(session: Session, config: Config) -> None:
         try:
             await use()
         except ConfigError as error:
-            problems.extend(error.problems)
+            errors.append(error)
 
     await attempt("encryption", partial(_try_keys, session, config))
     for name in config.document.environments:
         await attempt(f"environments.{name}", partial(_try_client, session, config, name))
     for name in config.hooks:
         await attempt(f"hooks.{name}", partial(_try_hook, session, config, name))
-    if problems:
-        raise ConfigError(*problems)
+    if errors:
+        raise together(errors)
 
 
 def _is_within(place: str, table: str) -> bool:

@@ -178,7 +178,7 @@ def located(config: Config) -> Iterator[None]:
         yield
     except ConfigError as error:
         lines = {dotted(path): line for path, line in lines_of(config.path.read_text(encoding="utf-8")).items()}
-        raise ConfigError(*(_located(config.path, lines, problem) for problem in error.problems)) from error
+        raise type(error)(*(_located(config.path, lines, problem) for problem in error.problems)) from error
 
 
 def _located(path: Path, lines: Mapping[str, int], problem: Problem) -> Problem:

@@ -14,7 +14,7 @@ import structlog
 from auditor.cli.forking import Copy
 from auditor.cli.showing import console, text
 from auditor.daemon.child import Child
-from auditor.model.errors import AuditorError, ConfigError, Problem, ungrouped
+from auditor.model.errors import AuditorError, ConfigError, Problem, SecretUnavailable, ungrouped
 from auditor.model.sweep import SweepSummary
 from auditor.sweep.subject import Progress
 
@@ -51,10 +51,14 @@ class PassedOver(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The worker could not go on; ``problems`` are places and messages of a configuration that is wrong."""
+    """The worker could not go on; ``problems`` are places and messages of a configuration that is wrong.
+
+    They may pass where ``is_secret_unavailable``.
+    """
 
     reason: str
     problems: Sequence[tuple[str, str]] = ()
+    is_secret_unavailable: bool = False
 
 
 Message = Ready | Advanced | Swept | PassedOver | Failed
@@ -160,8 +164,9 @@ class _Worker:
             case PassedOver(environment, reason):
                 console(errors=True).print(text(f"auditor: {reason}"))
                 self._unswept.pop(environment, None)
-            case Failed(reason, problems):
+            case Failed(reason, problems, is_secret_unavailable):
                 if problems:
-                    raise ConfigError(*(Problem(place, message) for place, message in problems))
+                    kind = SecretUnavailable if is_secret_unavailable else ConfigError
+                    raise kind(*(Problem(place, message) for place, message in problems))
                 raise AuditorError(reason)
         return True

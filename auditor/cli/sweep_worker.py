@@ -18,7 +18,7 @@ from auditor.cli.session import Session, run_loop
 from auditor.cli.sharing import GO, Advanced, Failed, PassedOver, Ready, Swept
 from auditor.config.load import Config
 from auditor.daemon.child import Order, Outbox, standard_input, taken
-from auditor.model.errors import AuditorError, ConfigError, ungrouped
+from auditor.model.errors import AuditorError, ConfigError, SecretUnavailable, ungrouped
 from auditor.sweep.subject import Progress
 
 _REPORT_SECONDS: Final = 0.2
@@ -95,8 +95,9 @@ def work(session: Session, config: Config, order: Order) -> int:
         with ungrouped():
             run_loop(_work(session, config, environments, outbox))
     except ConfigError as error:
-        outbox.say(Failed(str(error), [(problem.place, problem.message) for problem in error.problems]))
-        return exits.USAGE
+        problems = [(problem.place, problem.message) for problem in error.problems]
+        outbox.say(Failed(str(error), problems, isinstance(error, SecretUnavailable)))
+        return error.exit_code
     except AuditorError as error:
         outbox.say(Failed(str(error)))
         return exits.FAILED

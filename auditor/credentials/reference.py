@@ -1,6 +1,7 @@
 """A reference to a secret, as the configuration writes it, and its resolution."""
 
 import asyncio
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Final, Self
 from pydantic import model_validator
 
 from auditor.credentials.files import opened
-from auditor.model.errors import ConfigError, Problem
+from auditor.model.errors import ConfigError, Problem, SecretUnavailable
 from auditor.model.secret import Secret
 from auditor.model.table import Table
 from auditor.processes import OutputTooLarge, located, run, scrubbed
 
 _MAX_SIZE: Final = 65_536
+_WRONG_PROGRAM: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC, errno.EINVAL})
+"""Why a program does not start that would start the next time no more than now."""
 
 
 class SecretReference(Table):
@@ -72,25 +75,31 @@ class Resolver:
         """Return the secret that a reference points to.
 
         ``place`` is the reference's key in the configuration, for the message. Raises ``ConfigError`` naming the
-        place and the mend where the secret is missing, empty, too widely readable or spread over several lines.
+        place and the mend where the reference is wrong, or the secret is empty, too widely readable or spread over
+        several lines; ``SecretUnavailable``, which is one, where that may pass: a file that cannot be read, a command
+        that fails, or ends well and says no secret.
         """
+        wrong: type[ConfigError] = ConfigError
         if reference.env is not None:
             value = self.environ.get(reference.env, "")
             where = f"environment variable {reference.env}"
         elif reference.command is not None:
             value = await self._command(reference.command, place)
             where = f"command {reference.command[0]}"
+            wrong = SecretUnavailable
         else:
             path = self._path(reference, place)
             value = await asyncio.to_thread(_read_private, path, place, reference.credential is not None)
             where = str(path)
         value = value.strip()
         if not value:
-            raise _wrong(place, f"{where} is empty or not set; put the secret there")
+            raise wrong(Problem(place, f"{where} is empty or not set; put the secret there"))
         if len(value.split()) > 1:
-            raise _wrong(place, f"{where} holds more than one word; it must hold the secret and nothing else")
+            message = f"{where} holds more than one word; it must hold the secret and nothing else"
+            raise wrong(Problem(place, message))
         if not value.isprintable():
-            raise _wrong(place, f"{where} holds characters that do not print or are not UTF-8; store the secret anew")
+            message = f"{where} holds characters that do not print or are not UTF-8; store the secret anew"
+            raise wrong(Problem(place, message))
         return Secret(value)
 
     def _path(self, reference: SecretReference, place: str) -> Path:
@@ -118,11 +127,15 @@ class Resolver:
                 max_output=_MAX_SIZE,
             )
         except TimeoutError as error:  # an OSError too, so it comes first
-            raise _wrong(place, f"command {argv[0]} did not end within {self.command_seconds:g} s") from error
+            message = f"command {argv[0]} did not end within {self.command_seconds:g} s; run it by hand to see why"
+            raise _out_of_reach(place, message) from error
         except (OSError, ValueError, OutputTooLarge) as error:
-            raise _wrong(place, f"command {argv[0]} could not be used: {error}") from error
+            is_wrong = isinstance(error, ValueError) or (isinstance(error, OSError) and error.errno in _WRONG_PROGRAM)
+            told = _wrong if is_wrong else _out_of_reach
+            raise told(place, f"command {argv[0]} could not be used: {error}") from error
         if done.exit_code != 0:
-            raise _wrong(place, f"command {argv[0]} ended with exit code {done.exit_code}; run it by hand to see why")
+            message = f"command {argv[0]} ended with exit code {done.exit_code}; run it by hand to see why"
+            raise _out_of_reach(place, message)
         return done.stdout.partition(b"\n")[0].decode(errors="surrogateescape")
 
 
@@ -138,7 +151,9 @@ def _read_private(path: Path, place: str, is_credential: bool) -> str:
                 )
             content = file.stream.read(_MAX_SIZE + 1)
     except OSError as error:
-        raise _wrong(
+        # No path to a file stays none, and systemd shows all of its credentials before it starts the service.
+        told = _wrong if is_credential or error.errno == errno.EINVAL else _out_of_reach
+        raise told(
             place, f"{path} cannot be read: {error.strerror}; put the secret there, or correct the path"
         ) from error
     if len(content) > _MAX_SIZE:
@@ -148,3 +163,7 @@ def _read_private(path: Path, place: str, is_credential: bool) -> str:
 
 def _wrong(place: str, message: str) -> ConfigError:
     return ConfigError(Problem(place, message))
+
+
+def _out_of_reach(place: str, message: str) -> SecretUnavailable:
+    return SecretUnavailable(Problem(place, message))

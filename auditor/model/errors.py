@@ -1,6 +1,6 @@
 """The errors that a caller can act on, under one root, each with the exit code that a program ends with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -35,6 +35,18 @@ class ConfigError(AuditorError):
     def __init__(self, *problems: Problem) -> None:
         self.problems = problems
         super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class SecretUnavailable(ConfigError):
+    """A secret is out of reach, though nothing that is written need be wrong; it may be there at the next try."""
+
+    exit_code = 3
+
+
+def together(errors: Sequence[ConfigError]) -> ConfigError:
+    """Return one error with the problems of all; it is of what may pass only where they all are."""
+    kind = SecretUnavailable if all(isinstance(error, SecretUnavailable) for error in errors) else ConfigError
+    return kind(*(problem for error in errors for problem in error.problems))
 
 
 class SourceError(AuditorError):

@@ -79,7 +79,6 @@ BROKEN = {
         written("policy.toml", 'name = "x"\n[feeds]\nowners = "owners.txt"\n'),
         r"DIR/owners\.txt: this feed cannot be read: No such file or directory",
     ),
-    "no secret": (lambda site: (site.directory / "prod.token").unlink(), r"CONFIG:12: environments\.prod\.token: DIR"),
     "open secret": (written("prod.token", "x", 0o644), r"CONFIG:12: environments\.prod\.token: .* run chmod 600 .*"),
     "directory for a secret": (directory_instead("prod.token"), r"CONFIG:12: environments\.prod\.token: .*directory.*"),
     "no key": (
@@ -188,10 +187,21 @@ def test_broken_policy_stops_every_command_that_judges_before_it_begins(files: S
 
 def test_places_of_missing_secrets_have_their_line_in_every_command(site: Site) -> None:
     (site.directory / "prod.token").unlink()
-    for arguments in (("sweep", "prod"), ("check", "--connect")):
+    for arguments in (("sweep", "prod"), ("sweep", "--all", "--workers", "2"), ("check",), ("check", "--connect")):
         done = site.run(*arguments)
-        assert done.exit_code == 2
-        assert done.complaints[0].startswith(f"{site.config}:12: environments.prod.token: ")
+        assert (done.exit_code, done.out) == (3, ""), arguments
+        assert done.complaints[0].startswith(f"{site.config}:12: environments.prod.token: {site.directory}"), arguments
+
+
+def test_secret_out_of_reach_beside_a_mistake_is_told_too_and_exits_with_2(files: Site) -> None:
+    (files.directory / "prod.token").unlink()
+    (files.directory / "staging.token").chmod(0o644)
+    done = files.run("check")
+    assert done.exit_code == 2
+    assert [line.split(": ")[1] for line in done.complaints] == [
+        "environments.prod.token",
+        "environments.staging.token",
+    ]
 
 
 def test_secret_of_a_command_is_had_only_with_connect(site: Site, tmp_path: Path) -> None:

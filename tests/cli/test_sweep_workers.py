@@ -48,7 +48,7 @@ def test_workers_give_one_account_in_the_order_of_the_environments(site: Site) -
 def test_nothing_is_swept_where_a_worker_cannot_begin(site: Site) -> None:
     (site.directory / "staging.token").unlink()
     done = site.run("sweep", "--all", "--workers", "2")
-    assert done.exit_code == 2
+    assert done.exit_code == 3
     assert "environments.staging.token" in done.err
     assert "Traceback" not in done.err
     assert not [event for event in done.events if event["event"] == "sweep_finished"]

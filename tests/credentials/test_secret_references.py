@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from auditor.credentials.reference import Resolver, SecretReference
-from auditor.model.errors import ConfigError
+from auditor.model.errors import ConfigError, SecretUnavailable
 
 PLACE = "environments.prod.token"
 
@@ -33,6 +33,12 @@ async def refusal(where: Resolver, reference: SecretReference) -> str:
         await where.resolve(reference, PLACE)
     assert caught.value.problems[0].place == PLACE
     return str(caught.value)
+
+
+async def exit_code(where: Resolver, reference: SecretReference) -> int:
+    with pytest.raises(ConfigError) as caught:
+        await where.resolve(reference, PLACE)
+    return caught.value.exit_code
 
 
 def python(code: str) -> SecretReference:
@@ -172,6 +178,42 @@ async def test_command_that_writes_without_end_is_ended(tmp_path: Path) -> None:
 @pytest.mark.parametrize("argv", [("no-such-program-anywhere",), ("echo", "a\0b")])
 async def test_command_that_cannot_start_is_named(tmp_path: Path, argv: tuple[str, ...]) -> None:
     assert f"command {argv[0]} could not be used" in await refusal(resolver(tmp_path), SecretReference(command=argv))
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        python("raise SystemExit(1)"),
+        python("pass"),
+        python("print('connection refused')"),
+        python("print('x' * 70_000)"),
+        python("import time; time.sleep(60)"),
+        SecretReference(file=Path("absent")),
+        SecretReference(file=Path("not", "mounted")),
+    ],
+)
+async def test_secret_that_may_be_there_at_the_next_try_is_out_of_reach(
+    tmp_path: Path, reference: SecretReference
+) -> None:
+    where = Resolver(tmp_path, {}, command_seconds=60 if "sleep" not in str(reference) else 0.05)
+    assert await exit_code(where, reference) == SecretUnavailable.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        SecretReference(env="UNSET"),
+        SecretReference(command=("./no-such-program",)),
+        SecretReference(command=("./two words",)),
+        SecretReference(command=("echo", "a\0b")),
+        SecretReference(credential="not-loaded"),
+        SecretReference(file=Path("two words")),
+        SecretReference(file=Path()),
+    ],
+)
+async def test_reference_that_stays_wrong_is_a_mistake(tmp_path: Path, reference: SecretReference) -> None:
+    private(tmp_path / "two words", "two words")
+    assert await exit_code(resolver(tmp_path, CREDENTIALS_DIRECTORY=str(tmp_path)), reference) == 2
 
 
 @pytest.mark.parametrize(

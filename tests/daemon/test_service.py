@@ -99,6 +99,16 @@ async def test_stop_in_the_middle_of_a_sweep_keeps_what_was_recorded_and_the_nex
         assert here.api.lookups < 40 + 4
 
 
+async def test_secret_out_of_reach_at_the_start_ends_the_service_so_that_it_is_started_again(
+    tmp_path: Path, database_url: Secret
+) -> None:
+    async with site(tmp_path, database_url) as here:
+        here.write(CONFIGURATION.replace('{{ env = "OWN_TOKEN" }}', '{{ command = ["false"] }}'))
+        async with running(here) as service:
+            assert await service.ended() == 3
+    assert "environments.prod.token: command false ended with exit code 1" in service.words
+
+
 async def test_slot_that_comes_while_an_earlier_one_is_swept_is_passed_over(
     tmp_path: Path, database_url: Secret, database: Pool
 ) -> None:
