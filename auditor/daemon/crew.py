@@ -50,6 +50,8 @@ class Crew:
         self._measurements = measurements
         self._sweeping: dict[Child, list[str] | None] = {}
         """What each sweeps; None before it has said its first word."""
+        self._reloading: set[Child] = set()
+        """Those that are to read the configuration again once they have said it."""
 
     @property
     def processes(self) -> int:
@@ -62,9 +64,11 @@ class Crew:
         return {name for names in self._sweeping.values() for name in names or ()}
 
     def reload(self) -> None:
-        """Have them read the configuration again; one that has only been started reads it anyway, and is left alone."""
+        """Have them read the configuration again; one that takes no signals yet does so once it has said a word."""
         for child, names in self._sweeping.items():
-            if names is not None:
+            if names is None:
+                self._reloading.add(child)
+            else:
                 child.signal(signal.SIGHUP)
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -108,6 +112,7 @@ class Crew:
                         end.cancel()
             finally:
                 del self._sweeping[child]
+                self._reloading.discard(child)
         return child.pid, code
 
     async def _follow(self, child: Child) -> None:
@@ -125,6 +130,9 @@ class Crew:
             message = msgspec.json.decode(line, type=Message)
             if isinstance(message, Alive):
                 self._sweeping[child] = message.sweeping
+                if child in self._reloading:
+                    self._reloading.remove(child)
+                    child.signal(signal.SIGHUP)
             else:
                 note(message, self._measurements)
 

@@ -95,12 +95,12 @@ class Service:
 
         Raises ``ConfigError`` or ``StoreMismatch`` where it cannot work with what it was given.
         """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)  # what changes while it is read is read after that
         config = await asyncio.to_thread(self._load)
         self._set_up_log(config)
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         async with self._listening(config) as where:
             log.info("service_started", config=str(config.path), listen=where, role=self._role.value)
             with ungrouped():

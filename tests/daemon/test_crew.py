@@ -1,13 +1,18 @@
 """A service of several processes: they share its work, and it answers for all of them."""
 
+import asyncio
 import signal
 from pathlib import Path
 
 import psutil
+import pytest
 
+from auditor.daemon.child import Order
+from auditor.daemon.crew import Crew
 from auditor.model.secret import Secret
 from auditor.simulator import Capacity
-from tests.daemon.stage import CONFIGURATION, ENVIRONMENT, Running, running, samples_of, site, until
+from auditor.web.metrics import Metrics
+from tests.daemon.stage import CONFIGURATION, ENVIRONMENT, PATIENCE_SECONDS, Running, running, samples_of, site, until
 
 OTHERS = ("east", "north", "west")
 CREW = (
@@ -60,6 +65,23 @@ async def test_processes_share_sweeps_are_counted_together_and_end_together(
         assert samples["auditor_lookups_total", name, "found"] == 3
         assert samples["auditor_environment_concurrency_limit", name] >= 1
     assert service.words == ""
+
+
+async def test_process_that_is_only_starting_reads_the_configuration_again_as_the_others_do(
+    tmp_path: Path, database_url: Secret, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with site(tmp_path, database_url) as here, asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
+        config = str(here.directory / "auditor.toml")
+        order = Order(config=config, log_format="json", log_level=None, is_for_journal=False)
+        crew, stopping = Crew(1, order, here.environ, Metrics()), asyncio.Event()
+        tasks.create_task(crew.run(stopping))
+        await until(lambda: crew.processes == 1)
+        crew.reload()
+        said = ""
+        while '"configuration_reloaded"' not in said:
+            await asyncio.sleep(0.05)
+            said += capsys.readouterr().err
+        stopping.set()
 
 
 async def test_processes_of_a_killed_service_end_by_themselves(tmp_path: Path, database_url: Secret) -> None:

@@ -1,12 +1,14 @@
 """The service without a process of its own: what no process can be made to do at the right moment."""
 
 import asyncio
+import os
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from auditor.config.load import load
+from auditor.config.load import Config, load
 from auditor.daemon.role import Role
 from auditor.daemon.service import Service
 from auditor.model.errors import StoreUnavailable
@@ -52,3 +54,36 @@ async def test_failure_ends_the_service_though_the_database_goes_away_meanwhile(
         with pytest.raises(ExceptionGroup) as raised:
             await serve()
     assert [str(error) for error in raised.value.exceptions] == ["no watchdog"]
+
+
+async def test_reload_that_is_asked_for_while_the_configuration_is_read_comes_after_it(
+    tmp_path: Path, database_url: Secret
+) -> None:
+    reads: list[Config] = []
+
+    def read() -> Config:
+        if not reads:
+            os.kill(os.getpid(), signal.SIGHUP)
+        reads.append(load(tmp_path / "auditor.toml"))
+        return reads[-1]
+
+    def set_up_log(config: Config) -> None:
+        if config is not reads[0]:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as it is while the interpreter of such a process starts
+    try:
+        async with site(tmp_path, database_url) as here, asyncio.timeout(60):
+            service = Service(
+                read,
+                set_up_log,
+                lambda _config: pytest.fail("it has no further processes"),
+                role=Role.ALL,
+                environ=here.environ,
+                state=here.directory / "state",
+                clock=lambda: datetime.now(UTC),
+            )
+            await service.run()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert len(reads) == 2
