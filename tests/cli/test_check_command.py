@@ -89,6 +89,10 @@ BROKEN = {
         replaced("attempts = 1", 'attempts = 1\nca_file = "ca.pem"'),
         r"CONFIG:14: environments\.prod\.ca_file: DIR/ca\.pem cannot be used: No such file.*",
     ),
+    "always quiet": (
+        added(HOOK + 'quiet = { start = "08:00", end = "08:00" }'),
+        r'CONFIG:\d+: hooks\.team\.quiet: start and end are both "08:00", .*; let end be another time, or .*',
+    ),
     "hook's secret unset": (
         added(HOOK.replace("HOOK", "UNSET")),
         r"CONFIG:\d+: hooks\.team\.secret: .*UNSET is empty.*",

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time, timedelta, tzinfo
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, model_validator
 
 from auditor.model.finding import Severity
 from auditor.model.table import Table
@@ -79,6 +79,15 @@ class QuietHours(Table):
     """Whether all of Saturday and Sunday is quiet, too."""
     unless: Severity = Severity.CRITICAL
     """Alerts of this severity or worse leave all the same."""
+
+    @model_validator(mode="after")
+    def _is_over_some_time(self) -> Self:
+        if parse_clock(self.start) == parse_clock(self.end):
+            raise ValueError(
+                f'start and end are both "{self.start}", so that it would be quiet for ever; let end be another time, '
+                'or leave "quiet" out for no quiet hours'
+            )
+        return self
 
     def over(self, now: datetime, zone: tzinfo) -> datetime | None:
         """Return when the quiet hours end that ``now`` falls into; None where it falls into none."""
