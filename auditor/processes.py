@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 PASSED_ON: Final = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "USER", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR")
 """The only variables of the auditor's own environment that another program gets; its secrets are in none of them."""
+
+_LAST_WORDS_SECONDS: Final = 0.5
+"""How long what a program wrote is read on after its end, where something that it left behind holds its pipes."""
 
 
 def scrubbed(environ: Mapping[str, str], extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -48,6 +51,36 @@ def located(argv: Sequence[str], directory: Path) -> tuple[str, ...]:
     return (os.path.join(directory, program) if "/" in program else program, *argv[1:])  # noqa: PTH118 -- keeps ./
 
 
+class _Protocol(asyncio.subprocess.SubprocessStreamProtocol):
+    def __init__(self, limit: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=limit, loop=loop)
+        self.exited = asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set()
+
+
+class Process(asyncio.subprocess.Process):
+    """A program that was started."""
+
+    def __init__(
+        self, transport: asyncio.SubprocessTransport, protocol: _Protocol, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(transport, protocol, loop)
+        self.exited = protocol.exited
+        """Its end, for which ``wait`` may not be enough: that waits until its pipes are closed, whoever has them."""
+        self._pipes = [transport.get_pipe_transport(1), transport.get_pipe_transport(2)]
+
+    def let_go(self, *, is_fed: bool) -> None:
+        """Close the pipes on this side, standard input unless ``is_fed``, and what was read from them stays."""
+        if self.stdin is not None and not is_fed:
+            self.stdin.transport.abort()
+        for pipe in self._pipes:
+            if pipe is not None:
+                pipe.close()
+
+
 @asynccontextmanager
 async def started(
     argv: Sequence[str],
@@ -56,7 +89,7 @@ async def started(
     stdin: bool = False,
     stderr: bool = True,
     limit: int = 65_536,
-) -> AsyncIterator[asyncio.subprocess.Process]:
+) -> AsyncIterator[Process]:
     """Run ``argv`` in a session of its own for the length of the block; its whole process group ends with the block.
 
     Raises ``OSError`` where the program cannot be started. ``limit`` is the longest line that its streams can read.
@@ -69,7 +102,7 @@ async def started(
     loop = asyncio.get_running_loop()
     starting = asyncio.ensure_future(
         loop.subprocess_exec(
-            lambda: asyncio.subprocess.SubprocessStreamProtocol(limit=limit, loop=loop),
+            lambda: _Protocol(limit, loop),
             *argv,
             stdin=pipe if stdin else nothing,
             stdout=pipe,
@@ -85,14 +118,14 @@ async def started(
             await _end(*await starting)
         raise
     try:
-        yield asyncio.subprocess.Process(transport, protocol, loop)
+        yield Process(transport, protocol, loop)
     finally:
         await _end(transport, protocol)
 
 
-async def _end(transport: asyncio.SubprocessTransport, protocol: asyncio.subprocess.SubprocessStreamProtocol) -> None:
+async def _end(transport: asyncio.SubprocessTransport, protocol: _Protocol) -> None:
     """End a program's process group, and wait until it is gone."""
-    process = asyncio.subprocess.Process(transport, protocol, asyncio.get_running_loop())
+    process = Process(transport, protocol, asyncio.get_running_loop())
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     # Output that nobody read, or a grandchild that left the group with the pipes, would keep wait() waiting.
@@ -116,25 +149,34 @@ async def run(
     timeout_seconds: float,
     max_output: int = 1_000_000,
 ) -> Completed:
-    """Run a program to its end and return how it ended.
+    """Run a program to its end and return how it ended; what it left behind in the background is killed then.
 
     Raises ``TimeoutError`` after ``timeout_seconds``, ``OutputTooLarge`` past ``max_output`` bytes of output, and
     ``OSError`` where it cannot be started; in each case the program and its children are killed.
     """
-    async with asyncio.timeout(timeout_seconds), started(argv, environ=environ, stdin=stdin is not None) as process:
+    async with (
+        asyncio.timeout(timeout_seconds) as patience,
+        started(argv, environ=environ, stdin=stdin is not None) as process,
+    ):
         assert process.stdout is not None
         assert process.stderr is not None
         try:
             async with asyncio.TaskGroup() as tasks:
                 stderr = tasks.create_task(tail(process.stderr))
-                if process.stdin is not None:
-                    tasks.create_task(feed(process.stdin, stdin or b""))
-                stdout = await _read(process.stdout, max_output)
+                stdout = tasks.create_task(_read(process.stdout, max_output))
+                feeding = tasks.create_task(feed(process.stdin, stdin or b"")) if process.stdin is not None else None
+                await process.exited.wait()
+                patience.reschedule(None)
+                piped: list[asyncio.Task[Any]] = [task for task in (stdout, stderr, feeding) if task is not None]
+                _done, held = await asyncio.wait(piped, timeout=_LAST_WORDS_SECONDS)
+                if held:
+                    process.let_go(is_fed=feeding not in held)
         except ExceptionGroup as group:
             if group.subgroup(OutputTooLarge) is None:
                 raise
             raise OutputTooLarge(f"more than {max_output} bytes of output") from None
-        return Completed(await process.wait(), stdout, stderr.result())
+        assert process.returncode is not None
+        return Completed(process.returncode, stdout.result(), stderr.result())
 
 
 async def feed(stream: asyncio.StreamWriter, data: bytes) -> None:

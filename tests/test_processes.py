@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from auditor.processes import OutputTooLarge, feed, located, run, scrubbed, started
+from auditor.processes import Completed, OutputTooLarge, feed, located, run, scrubbed, started
 
 PYTHON = sys.executable
 
@@ -64,6 +64,24 @@ def test_program_may_have_ended_before_its_input_is_written(library: str) -> Non
 
     with asyncio.Runner(loop_factory=pytest.importorskip(library).new_event_loop) as runner:
         assert runner.run(fed()) == 0
+
+
+@pytest.mark.parametrize("library", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("leave", ["sleep 60 &", "setsid sleep 60 & echo $! >&2;"])
+def test_run_ends_with_the_program_although_something_that_it_left_behind_holds_its_pipes(
+    library: str, leave: str
+) -> None:
+    async def ran() -> Completed:
+        # "3<&0": what is left behind holds standard input, too, and more is written there than a pipe holds.
+        argv = ["/bin/sh", "-c", f"exec 3<&0; echo said; echo why >&2; {leave} exit 7"]
+        return await run(argv, environ={"PATH": os.defpath}, stdin=b"x" * 300_000, timeout_seconds=30)
+
+    with asyncio.Runner(loop_factory=pytest.importorskip(library).new_event_loop) as runner:
+        done = runner.run(ran())
+    why, *escaped = done.stderr.split()
+    for pid in escaped:
+        os.kill(int(pid), 9)
+    assert (done.exit_code, done.stdout, why) == (7, b"said\n", "why")
 
 
 async def test_output_past_the_limit_ends_the_program() -> None:

@@ -72,6 +72,11 @@ async def test_program_that_ignores_its_input_can_take_the_alert() -> None:
     assert await hook.deliver(message(token_name="x" * 1_000_000), now()) == "exit code 0"
 
 
+async def test_program_took_the_alert_although_what_it_left_behind_holds_its_pipes() -> None:
+    hook = await command("/bin/sh", "-c", "cat > /dev/null; sleep 60 & exit 0", timeout_seconds=20)
+    assert await hook.deliver(message(), now()) == "exit code 0"
+
+
 async def test_failure_tells_exit_code_and_last_line() -> None:
     hook = await python("import sys; print('first', file=sys.stderr); sys.exit('pager is away')")
     assert await failure_of(hook) == "exit code 1: pager is away"
