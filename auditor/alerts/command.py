@@ -10,7 +10,7 @@ from auditor.alerts.base import Hook, HookKind, HookSettings, Surroundings
 from auditor.alerts.body import body_with_id
 from auditor.model.errors import ConfigError, DeliveryFailed, Problem
 from auditor.model.message import Message
-from auditor.processes import OutputTooLarge, run, scrubbed
+from auditor.processes import OutputTooLarge, located, run, scrubbed
 from auditor.redaction import redact
 
 _OUTPUT_LIMIT: Final = 1_000_000
@@ -21,7 +21,8 @@ class CommandSettings(HookSettings):
     """A ``[hooks.NAME]`` table with ``type = "command"``."""
 
     argv: tuple[str, ...] = Field(min_length=1)
-    """The program and its arguments. Exit code 0 means that it took the message; its ``id`` tells a repetition."""
+    """The program and its arguments; a program with a slash is found from the configuration's directory. Exit code 0
+    means that it took the message; its ``id`` tells a repetition."""
     timeout_seconds: float = Field(default=30, gt=0, le=600)
     """For one run; then the program and its children are killed."""
     environ: tuple[str, ...] = ()
@@ -81,7 +82,8 @@ async def _open(name: str, settings: CommandSettings, surroundings: Surroundings
             Problem(f"hooks.{name}.environ", f"{', '.join(unset)} is not set here; set it, or take the name out")
         )
     passed_on = {variable: environ[variable] for variable in settings.environ}
-    return Command(name, settings.argv, scrubbed(environ, passed_on), settings.timeout_seconds)
+    argv = located(settings.argv, surroundings.resolver.directory)
+    return Command(name, argv, scrubbed(environ, passed_on), settings.timeout_seconds)
 
 
 KIND: Final = HookKind(name="command", settings=CommandSettings, open=_open)

@@ -18,11 +18,11 @@ from tests.alerts.receivers import PUBLIC_ID, TOKEN, message, now
 SURROUNDINGS = {"PATH": "/usr/bin", "PAGER_KEY": "k", "AUDITOR_MASTER_KEY": "hidden"}
 
 
-async def command(*argv: str, **settings: Any) -> Hook:
+async def command(*argv: str, directory: Path = Path(), **settings: Any) -> Hook:
     return await KIND.open(
         "pager",
         CommandSettings.model_validate({"type": "command", "argv": argv, **settings}),
-        Surroundings(Resolver(Path(), SURROUNDINGS), SHIPPED),
+        Surroundings(Resolver(directory, SURROUNDINGS), SHIPPED),
     )
 
 
@@ -104,6 +104,13 @@ async def test_program_that_floods_is_killed() -> None:
 async def test_program_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
     hook = await command(str(tmp_path / "none"))
     assert await failure_of(hook) == f"hooks.pager: {tmp_path}/none: cannot be started: No such file or directory"
+
+
+async def test_program_with_a_slash_is_found_from_the_directory_of_the_configuration(tmp_path: Path) -> None:
+    program = tmp_path / "notify"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    assert await (await command("./notify", directory=tmp_path)).deliver(message(), now()) == "exit code 0"
 
 
 async def test_variable_that_is_not_set_is_refused() -> None:
