@@ -118,7 +118,13 @@ class Service:
     def _listening(self, config: Config) -> AbstractAsyncContextManager[str | None]:
         if self._metrics is None:
             return nullcontext()
-        endpoint = Endpoint(self._metrics, lambda: self._pool, lambda: self._why_not_ready, self._clock)
+        endpoint = Endpoint(
+            self._metrics,
+            lambda: self._pool,
+            lambda: self._worker.environments if self._worker is not None else None,
+            lambda: self._why_not_ready,
+            self._clock,
+        )
         return listening(endpoint, config.document.web.listen)
 
     def _start_crew(self, config: Config, tasks: asyncio.TaskGroup) -> None:

@@ -327,9 +327,14 @@ class Worker:
         async with self._in_use() as assembly:
             await self._deliveries.run_job(job, assembly.hooks, assembly.routing)
 
+    @property
+    def environments(self) -> Collection[str]:
+        """The names of the environments that are configured."""
+        assert self._parts is not None
+        return self._parts.assembly.config.document.environments.keys()
+
     def status(self, next_at: datetime | None, swept_beside: Collection[str] = ()) -> str:
         """Say in one line what the service does, for ``systemctl status``; its other processes sweep what is beside."""
-        assert self._parts is not None
         sweeping = sorted(self.sweeping.union(swept_beside))
         doing = f"sweeping {', '.join(sweeping)}" if sweeping else "idle"
         if not self._role.is_worker:
@@ -337,7 +342,7 @@ class Worker:
         following = f"next schedule fires {next_at:%Y-%m-%d %H:%M %Z}" if next_at else "no schedule"
         if not self._role.is_scheduler:
             following = "schedulers elsewhere"
-        return f"{len(self._parts.assembly.config.document.environments)} environments; {doing}; {following}"
+        return f"{len(self.environments)} environments; {doing}; {following}"
 
 
 def _queue_manager(pool: Pool, number: UUID) -> QueueManager:

@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -25,18 +25,21 @@ _PATIENCE_SECONDS: Final = 8.0
 class Endpoint:
     """What the daemon answers about itself.
 
-    ``pool`` gives the database while there is one; ``why_not_ready`` says why sweeps cannot run, or None when they can.
+    ``pool`` gives the database while there is one, ``environments`` the names of those that are configured, None before
+    that is in force; ``why_not_ready`` says why sweeps cannot run, or None when they can.
     """
 
     def __init__(
         self,
         metrics: Metrics,
         pool: Callable[[], Pool | None],
+        environments: Callable[[], Collection[str] | None],
         why_not_ready: Callable[[], str | None],
         clock: Callable[[], datetime],
     ) -> None:
         self._metrics = metrics
         self._pool = pool
+        self._environments = environments
         self._why_not_ready = why_not_ready
         self._clock = clock
 
@@ -60,16 +63,19 @@ class Endpoint:
         return web.Response(status=503, text=f"not ready: {why_not}\n")
 
     async def metrics(self, _request: web.Request) -> web.Response:
-        """Everything measured, in Prometheus' text format; 503 while the database is away."""
-        pool = self._pool()
-        if pool is None:
+        """Everything measured, in Prometheus' text format; 503 while the database is away.
+
+        Of environments that are configured no more the database keeps all, and nothing is told.
+        """
+        pool, configured = self._pool(), self._environments()
+        if pool is None or configured is None:
             return web.Response(status=503, text="the database is not open\n")
         now = self._clock()
         try:
             with translated():
                 async with asyncio.timeout(_PATIENCE_SECONDS), pool.acquire() as connection:
                     body = self._metrics.render(
-                        await posture.environments(connection, now),
+                        [state for state in await posture.environments(connection, now) if state.name in configured],
                         await findings.count_open(connection, now),
                         await findings.count_waived(connection, now),
                         await outbox.count(connection),

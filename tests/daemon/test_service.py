@@ -156,6 +156,24 @@ async def test_reload_puts_the_new_configuration_in_force(tmp_path: Path, databa
         assert said[said.index("RELOADING") + 1] == "READY"
 
 
+async def test_environment_that_is_configured_no_more_is_gone_from_the_gauges(
+    tmp_path: Path, database_url: Secret
+) -> None:
+    async with site(tmp_path, database_url) as here:
+        here.write(ONCE + ENVIRONMENT.replace("prod", "old").replace("vault", "vault-old"))
+        async with running(here) as service:
+            await service.until("sweep_finished", 2, status="complete")
+            _status, before = await service.get("/metrics")
+            here.write(ONCE)
+            service.signal(signal.SIGHUP)
+            await service.until("configuration_reloaded")
+            _status, after = await service.get("/metrics")
+            assert await service.stop() == 0
+    for name in ("auditor_sweep_complete_timestamp_seconds", "auditor_sweep_succeeded"):
+        assert {sample[1] for sample in samples_of(before) if sample[0] == name} == {"prod", "old"}
+        assert {sample[1] for sample in samples_of(after) if sample[0] == name} == {"prod"}
+
+
 async def test_reload_of_a_wrong_configuration_changes_nothing_and_says_what_is_wrong(
     tmp_path: Path, database_url: Secret
 ) -> None:
