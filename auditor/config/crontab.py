@@ -25,19 +25,28 @@ _PART: Final = re.compile(r"(?P<all>\*)?(?:(?P<first>\w+)(?:-(?P<last>\w+))?)?(?
 def cron_times(expression: str, zone: tzinfo) -> Times:
     """Return the times of a crontab line, by the clocks of a zone; raises ``ValueError`` where it is none.
 
-    A time that the clocks show twice counts once, the first time. One that they skip counts when they have skipped it.
+    A time that the clocks show twice counts once, the first time; where the field of hours begins with ``*``, it counts
+    both times, as in Debian's cron(8). One that they skip counts when they have skipped it.
     """
     readings = _readings(expression)
+    is_of_any_hour = expression.split()[1].startswith("*")
 
     def times(after: datetime) -> datetime | None:
         # A clock's reading is handled as if it were UTC, where every reading exists, once.
-        reading = after.astimezone(zone).replace(tzinfo=UTC, fold=0)
+        local = after.astimezone(zone)
+        reading = local.replace(tzinfo=UTC, fold=0)
+        if is_of_any_hour:  # what was shown since the clocks showed this for the first time is shown once more
+            reading -= local.replace(fold=1).astimezone(UTC) - after
+        second: datetime | None = None
         while (found := readings.get_next_fire_time(None, reading + _TICK)) is not None:
             reading = found
             instant = _instant_of(reading, zone)
             if instant > after:
-                return instant
-        return None
+                return instant if second is None else min(instant, second)
+            again = reading.replace(tzinfo=zone, fold=1).astimezone(UTC)
+            if is_of_any_hour and second is None and again > after:
+                second = again
+        return second
 
     return times
 

@@ -1,6 +1,7 @@
 """Crontab lines as crontab(5) reads them, on clocks that are put forward and back."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -87,6 +88,26 @@ def test_time_that_the_clocks_show_twice_counts_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(("expression", "minutes"), [("*/15 * * * *", 15), ("20 * * * *", 60), ("0 */1 * * *", 60)])
+@pytest.mark.parametrize("zone", ["Europe/Vienna", "America/New_York"])
+def test_time_of_any_hour_counts_in_both_hours_that_the_clocks_show_alike(
+    expression: str, minutes: int, zone: str
+) -> None:
+    """On 2026-10-25 and 2026-11-01, respectively, at 01:00 and 06:00 UTC."""
+    fired = firings(expression, datetime(2026, 10, 24, 22, 10, tzinfo=UTC), 9 * 24 * 60 // minutes, zone)
+    assert {later - earlier for earlier, later in pairwise(fired)} == {timedelta(minutes=minutes)}
+
+
+def test_time_of_any_hour_is_shown_twice_where_the_clocks_go_back_by_half_an_hour() -> None:
+    """On 2026-04-05 clocks on Lord Howe Island go from 2:00 back to 1:30, at 15:00 UTC."""
+    assert firings("0,40 * * * *", datetime(2026, 4, 4, 14, 30, tzinfo=UTC), 4, "Australia/Lord_Howe") == [
+        datetime(2026, 4, 4, 14, 40, tzinfo=UTC),
+        datetime(2026, 4, 4, 15, 10, tzinfo=UTC),
+        datetime(2026, 4, 4, 15, 30, tzinfo=UTC),
+        datetime(2026, 4, 4, 16, 10, tzinfo=UTC),
+    ]
+
+
 def test_time_that_the_clocks_skip_counts_when_they_have_skipped_it() -> None:
     """On 2026-03-29 clocks in Vienna go from 2:00 to 3:00."""
     assert firings("30 2 * * *", datetime(2026, 3, 28, 12, tzinfo=UTC), 2, "Europe/Vienna") == [
@@ -96,7 +117,9 @@ def test_time_that_the_clocks_skip_counts_when_they_have_skipped_it() -> None:
 
 
 @given(
-    expression=st.sampled_from(["30 2 * * *", "*/20 * * * *", "0 2,3 * * *", "0 4 * * 0", "15 2 29 * 1"]),
+    expression=st.sampled_from(
+        ["30 2 * * *", "*/20 * * * *", "10 */2 * * *", "0 2,3 * * *", "0 4 * * 0", "15 2 29 * 1"]
+    ),
     zone=st.sampled_from(["Europe/Vienna", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC"]),
     minutes=st.integers(0, 366 * 24 * 60),
 )
