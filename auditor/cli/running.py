@@ -1,5 +1,9 @@
 """``auditor run``: the service."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from auditor.cli.session import Session, now, run_loop
 from auditor.config.load import Config, load
 from auditor.daemon import child
@@ -14,8 +18,16 @@ def run(session: Session, role: Role) -> int:
     return 0
 
 
-def service_of(session: Session, role: Role, retold: Retold | None = None) -> Service:
-    """Return the service that a call of the command line asks for; ``retold`` as ``Service`` takes it."""
+def service_of(
+    session: Session,
+    role: Role,
+    retold: Retold | None = None,
+    tables: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Service:
+    """Return the service that a call of the command line asks for; ``retold`` as ``Service`` takes it.
+
+    ``tables`` take the place of those in the configuration file, now and when it is read again.
+    """
 
     def set_up_log(config: Config) -> None:
         session.configure_log(config.document.log.level, config.document.log.format)
@@ -25,7 +37,7 @@ def service_of(session: Session, role: Role, retold: Retold | None = None) -> Se
         return child.order_of(config.path, session.log_level, log_format, session.environ)
 
     return Service(
-        lambda: load(session.path),
+        lambda: load(session.path).with_tables(tables),
         set_up_log,
         order_of,
         role=role,

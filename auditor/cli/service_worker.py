@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 async def _serve(order: Order, outbox: Outbox) -> None:
     session = Session(Path(order.config), order.log_level, order.log_format, order.environ(os.environ))
-    service = service_of(session, Role.WORKER, retold=Retold(outbox.say))
+    service = service_of(session, Role.WORKER, Retold(outbox.say), order.tables)
     async with standard_input() as said, asyncio.TaskGroup() as tasks:
         # Its first step takes SIGHUP, and comes before the first word, after which there may be one.
         beside = [tasks.create_task(_stay_alive(service, outbox)), tasks.create_task(_end_with(said))]

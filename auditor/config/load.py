@@ -1,10 +1,10 @@
 """Reads the configuration and the policies whole, and reports everything that is wrong at once."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 
@@ -68,6 +68,15 @@ class Config:
     def environments_matching(self, globs: Sequence[str]) -> list[str]:
         """Return the names of configured environments that any glob matches, in their order."""
         return [name for name in self.document.environments if any(fnmatchcase(name, glob) for glob in globs)]
+
+    def tables(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Return tables of the file by name, as JSON would write what stands in them."""
+        return {name: getattr(self.document, name).model_dump(mode="json", exclude_unset=True) for name in names}
+
+    def with_tables(self, tables: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Return the same with other tables, given as ``tables`` gives them."""
+        read = {name: type(getattr(self.document, name)).model_validate(table) for name, table in tables.items()}
+        return replace(self, document=self.document.model_copy(update=read))
 
 
 def load(path: Path) -> Config:

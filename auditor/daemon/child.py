@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol, TypeVar
+from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -31,6 +31,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     log_level: LogLevel | None
     is_for_journal: bool
     """Whether what it logs ends in the journal, whose lines begin with their priority."""
+    tables: dict[str, dict[str, Any]] = {}
+    """Tables of the configuration that it goes by, whatever the file says of them by now."""
 
     def environ(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return a process's own environment, with its standard error as the journal's where its lines end there."""

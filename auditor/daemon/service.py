@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 from uuid import uuid4
 
+import msgspec
 import structlog
 
 from auditor.config.assembly import Assembly, assembled
@@ -132,7 +133,8 @@ class Service:
         further = config.document.sweeps.workers - 1
         if self._crew is not None or self._metrics is None or not self._role.is_worker or not further:
             return
-        self._crew = crew = Crew(further, self._order_of(config), self._environ, self._measurements)
+        order = msgspec.structs.replace(self._order_of(config), tables=config.tables(_RESTART_ONLY))
+        self._crew = crew = Crew(further, order, self._environ, self._measurements)
         self._metrics.count_processes(lambda: 1 + crew.processes)
         tasks.create_task(crew.run(self._stopping))
 

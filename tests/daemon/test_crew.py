@@ -84,6 +84,27 @@ async def test_process_that_is_only_starting_reads_the_configuration_again_as_th
         stopping.set()
 
 
+async def test_process_that_is_started_anew_goes_by_what_only_a_restart_of_the_service_changes(
+    tmp_path: Path, database_url: Secret
+) -> None:
+    async with site(tmp_path, database_url) as here:
+        here.write(CREW)
+        async with running(here, role="worker") as service:  # which sweeps nothing by itself
+            await service.until("service_started", 2)
+            here.write(CREW.replace('{{ env = "DATABASE_URL" }}', '{{ env = "ANOTHER" }}'))
+            service.signal(signal.SIGHUP)
+            await service.until("configuration_reloaded", 2)
+            (other,) = further(service)
+            other.kill()
+            await service.until("service_started", 3)
+            service.signal(signal.SIGHUP)
+            await service.until("configuration_reloaded", 4)
+            assert await service.stop() == 0
+    assert [(event["worker"], event["how"]) for event in service.said("worker_process_died")] == [
+        (other.pid, "signal 9")
+    ]
+
+
 async def test_processes_of_a_killed_service_end_by_themselves(tmp_path: Path, database_url: Secret) -> None:
     async with site(tmp_path, database_url) as here:
         here.write(CREW)
