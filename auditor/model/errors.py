@@ -74,7 +74,7 @@ class SweepUnderWay(AuditorError):
 
 
 class StoreUnavailable(AuditorError):
-    """PostgreSQL cannot be reached or started."""
+    """PostgreSQL cannot be reached or started, or does not do what it is asked just now."""
 
 
 class StoreMismatch(AuditorError):

@@ -39,6 +39,7 @@ _LOST: Final = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.DatabaseDroppedError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
@@ -47,22 +48,34 @@ _REFUSED: Final = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
 )
+_READ_ONLY: Final = asyncpg.ReadOnlySQLTransactionError
+"""A standby, or a primary that was told to take no writes."""
 _EXHAUSTED: Final = asyncpg.InsufficientResourcesError
 """Of disk, memory or connections."""
+_FAULTY: Final = asyncpg.PostgresSystemError
+"""A file of the server that cannot be read or written, for instance."""
+_CANCELLED: Final = (
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+    asyncpg.IdleSessionTimeoutError,
+)
+"""By an administrator, or by a time limit of the server or the role."""
 _BROKEN_OFF: Final = asyncpg.TransactionRollbackError
 """A deadlock, with a migration for instance, that PostgreSQL ended at our cost."""
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn errors about a server that is away, refuses, is exhausted or broke off into ``StoreUnavailable``.
+    """Turn errors about a server that is away or ill, refuses, takes no writes or broke off into ``StoreUnavailable``.
 
     In a task that is being cancelled they are its cancellation again, in whose place they came: a transaction or a
     connection that is given up may fail at that. Who goes on after ``StoreUnavailable`` would never end else.
     """
     try:
         yield
-    except (*_REFUSED, _EXHAUSTED, _BROKEN_OFF, *_LOST) as error:
+    except (*_REFUSED, _READ_ONLY, _EXHAUSTED, _FAULTY, *_CANCELLED, _BROKEN_OFF, *_LOST) as error:
         if is_being_cancelled():
             raise asyncio.CancelledError from error
         raise StoreUnavailable(_told(error)) from error
@@ -80,6 +93,18 @@ def _told(error: Exception) -> str:
             f"PostgreSQL refused: {error}; see that the role and the database of [database] url exist and that the "
             "role may create tables and a schema"
         )
+    if isinstance(error, _READ_ONLY):
+        return (
+            f"PostgreSQL takes no writes: {error}; see that [database] url leads to the primary, and that "
+            "default_transaction_read_only is off"
+        )
+    if isinstance(error, _CANCELLED):
+        return (
+            f"PostgreSQL gave up what it was asked: {error}; try again, and if it persists see in its log who cancels, "
+            "and to the time limits of the role (statement_timeout, lock_timeout and their like)"
+        )
+    if isinstance(error, _FAULTY):
+        return f"PostgreSQL cannot work: {error}; see to its log and its disk"
     if isinstance(error, _EXHAUSTED):
         return f"PostgreSQL cannot work: {error}; see to its disk, memory and connections"
     if isinstance(error, _BROKEN_OFF):

@@ -341,6 +341,36 @@ async def test_service_that_waits_for_its_database_ends_when_asked(tmp_path: Pat
         assert await service.stop() == 0
 
 
+async def test_service_waits_until_its_database_takes_writes_again(
+    tmp_path: Path, database_url: Secret, database: Pool
+) -> None:
+    async def allow_writes(is_allowed: bool) -> None:
+        async with database.acquire() as connection:
+            await connection.execute(
+                f"""
+                set default_transaction_read_only = off;
+                do $$ begin execute format(
+                    'alter database %I set default_transaction_read_only = {not is_allowed}', current_database()
+                ); end $$
+                """
+            )
+            await connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where datname = current_database() and application_name = 'auditor run'"
+            )
+
+    async with site(tmp_path, database_url) as here, running(here) as service:
+        await service.until("sweep_finished", status="complete")
+        await allow_writes(False)
+        await until(
+            lambda: any("takes no writes" in e["problem"] for e in service.said("database_unavailable")), service
+        )
+        await allow_writes(True)
+        swept = len(service.said("sweep_finished", status="complete"))
+        await service.until("sweep_finished", swept + 1, status="complete")
+        assert await service.stop() == 0
+
+
 async def test_connections_that_are_cut_in_the_middle_of_a_sweep_cost_no_sweep(
     tmp_path: Path, database_url: Secret
 ) -> None:

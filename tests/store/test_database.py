@@ -46,12 +46,44 @@ async def test_database_that_does_not_exist_is_a_refusal(database_url: Secret) -
         (asyncpg.DiskFullError("no space left"), "PostgreSQL cannot work: no space left; see to its disk"),
         (asyncpg.TooManyConnectionsError("too many clients"), "PostgreSQL cannot work: too many clients"),
         (asyncpg.AdminShutdownError("terminating"), "PostgreSQL cannot be reached: terminating"),
+        (asyncpg.DatabaseDroppedError("dropped"), "PostgreSQL cannot be reached: dropped"),
+        (
+            asyncpg.PostgresIOError("could not read block"),
+            "PostgreSQL cannot work: could not read block; see to its log",
+        ),
+        (asyncpg.QueryCanceledError("user request"), "PostgreSQL gave up what it was asked: user request; try again"),
+        (asyncpg.IdleSessionTimeoutError("idle"), "PostgreSQL gave up what it was asked: idle; try again, and if"),
+        (asyncpg.IdleInTransactionSessionTimeoutError("idle"), "PostgreSQL gave up what it was asked: idle; try again"),
+        (asyncpg.TransactionTimeoutError("long"), "PostgreSQL gave up what it was asked: long; try again"),
         (TimeoutError(), "PostgreSQL cannot be reached: TimeoutError"),
     ],
 )
 async def test_outage_of_any_kind_is_unavailability(error: Exception, message: str) -> None:
     with pytest.raises(StoreUnavailable, match=message), translated():
         raise error
+
+
+@pytest.mark.parametrize(
+    ("setting", "statement", "message"),
+    [
+        ("default_transaction_read_only = on", "create table t ()", "takes no writes: .*leads to the primary"),
+        ("statement_timeout = '10ms'", "select pg_sleep(60)", "gave up what it was asked: .*due to statement timeout"),
+        ("lock_timeout = '10ms'", "select from finding", "gave up what it was asked: .*due to lock timeout"),
+    ],
+)
+async def test_what_an_administrator_sets_is_unavailability(
+    database: Pool, setting: str, statement: str, message: str
+) -> None:
+    async def ask() -> None:
+        with translated():
+            async with database.acquire() as connection:
+                await connection.execute(f"set {setting}")
+                await connection.execute(statement)
+
+    async with database.acquire() as other, other.transaction():
+        await other.execute("lock table finding")
+        with pytest.raises(StoreUnavailable, match=f"PostgreSQL {message}"):
+            await ask()
 
 
 async def test_defect_of_ours_is_none() -> None:
