@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import structlog
@@ -36,22 +36,34 @@ async def opened_at(
     settings: DatabaseSettings, *, resolver: Resolver, state: Path, application: str
 ) -> AsyncIterator[tuple[Secret | embedded.Address, Pool]]:
     """As ``opened``, and yield beside the pool where the server is, for processes that connect to it themselves."""
-    async with AsyncExitStack() as stack:
-        server: Secret | embedded.Address
-        if settings.url is None:
-            server = await stack.enter_async_context(_embedded(state / "postgres"))
-        elif isinstance(settings.url, SecretReference):
-            server = await resolver.resolve(settings.url, "database.url")
-        else:
-            server = Secret(settings.url)
-        pool = await stack.enter_async_context(
-            connected(server, application=application, connections=settings.connections)
-        )
-        with translated():
-            async with pool.acquire() as connection:
-                for name in await migrate(connection):
-                    log.info("migration_applied", migration=name)
+    async with (
+        server_of(settings, resolver=resolver, state=state) as server,
+        connected(server, application=application, connections=settings.connections) as pool,
+    ):
+        await bring_up_to_date(pool)
         yield server, pool
+
+
+@asynccontextmanager
+async def server_of(
+    settings: DatabaseSettings, *, resolver: Resolver, state: Path
+) -> AsyncIterator[Secret | embedded.Address]:
+    """Yield where the server is; an embedded one runs for the length of the block. Raises as ``opened`` does."""
+    if settings.url is None:
+        async with _embedded(state / "postgres") as address:
+            yield address
+    elif isinstance(settings.url, SecretReference):
+        yield await resolver.resolve(settings.url, "database.url")
+    else:
+        yield Secret(settings.url)
+
+
+async def bring_up_to_date(pool: Pool) -> None:
+    """Apply the migrations that are missing; raises ``StoreUnavailable`` or ``StoreMismatch``."""
+    with translated():
+        async with pool.acquire() as connection:
+            for name in await migrate(connection):
+                log.info("migration_applied", migration=name)
 
 
 def url_of(server: Secret | embedded.Address) -> Secret:

@@ -1,7 +1,7 @@
 """The service: opens the database and the parts, works the queue, and takes signals.
 
 It survives a database that is away: it waits with a backoff and opens everything anew. A reload that fails changes
-nothing. Stopping lets batches under way be recorded and nothing new begin.
+nothing. Stopping lets batches under way be recorded and nothing new begin, for as long as that may take.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from auditor.config.assembly import Assembly, assembled
-from auditor.config.database import opened_at, url_of
+from auditor.config.database import bring_up_to_date, server_of, url_of
 from auditor.config.document import ScheduleSettings
 from auditor.config.load import Config
 from auditor.config.scheduled_reports import ReportSettings, missing_extras, unwritable
@@ -36,13 +36,17 @@ from auditor.daemon.worker import Worker
 from auditor.dynatrace.limit import Limit
 from auditor.model.errors import AuditorError, ConfigError, Problem, StoreUnavailable, ungrouped
 from auditor.store.connection import Pool
-from auditor.store.database import is_being_cancelled, translated
+from auditor.store.database import connected, is_being_cancelled, translated
 from auditor.web.endpoint import Endpoint, listening
 from auditor.web.metrics import Metrics
 
 T = TypeVar("T")
 
 _STATUS_SECONDS: Final = 15.0
+_END_SECONDS: Final = 30.0
+"""How long what is under way may take to end once somebody asks to stop."""
+_GIVE_UP_SECONDS: Final = 3.0
+"""How long it may then take to give up, before the connections that it uses are cut."""
 _RESTART_ONLY: Final = ("database", "encryption", "sweeps", "web")
 
 log = structlog.get_logger(__name__)
@@ -89,6 +93,9 @@ class Service:
         self._stopping = asyncio.Event()
         self._reload = asyncio.Event()
         self._pool: Pool | None = None
+        self._connected: Pool | None = None
+        """The same, from before the schema is up to date."""
+        self._is_working = False
         self._why_not_ready: str | None = "starting"
 
     async def run(self) -> None:
@@ -149,7 +156,7 @@ class Service:
         has_worked = False
         while not self._stopping.is_set():
             try:
-                async with self._opened(config) as worker:
+                async with self._ended_in_time(tasks), self._opened(config) as worker:
                     backoff.reset()
                     has_worked = True
                     self._start_crew(config, tasks)
@@ -169,11 +176,44 @@ class Service:
             await backoff.wait()
 
     @asynccontextmanager
+    async def _ended_in_time(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
+        """Cut the block short when somebody asks to stop: at once while it opens things, in time while it works."""
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                ending = tasks.create_task(self._cut_short(limit))
+                try:
+                    yield
+                finally:
+                    ending.cancel()
+        except (TimeoutError, StoreUnavailable):
+            if not limit.expired():
+                raise
+
+    async def _cut_short(self, block: asyncio.Timeout) -> None:
+        await self._stopping.wait()
+        if self._is_working:
+            await asyncio.sleep(_END_SECONDS)
+            log.error(
+                "stop_cut_short",
+                seconds=_END_SECONDS,
+                reason="what was under way did not end; a PostgreSQL that does not answer keeps it from that",
+                effect="what was not recorded is done again by whoever comes next",
+            )
+        block.reschedule(asyncio.get_running_loop().time())
+        await asyncio.sleep(_GIVE_UP_SECONDS)
+        if self._connected is not None:  # a statement that is cancelled waits for PostgreSQL to say so
+            self._connected.terminate()
+
+    @asynccontextmanager
     async def _opened(self, config: Config) -> AsyncIterator[Worker]:
-        resolver = Resolver(config.directory, self._environ)
-        async with opened_at(
-            config.document.database, resolver=resolver, state=self._state, application="auditor run"
-        ) as (server, pool):
+        database, resolver = config.document.database, Resolver(config.directory, self._environ)
+        async with (
+            server_of(database, resolver=resolver, state=self._state) as server,
+            connected(server, application="auditor run", connections=database.connections) as pool,
+        ):
+            self._connected = pool
+            await bring_up_to_date(pool)
             self._pool = pool
             reporter = Reporter(
                 pool,
@@ -197,8 +237,10 @@ class Service:
                 async with worker:
                     await worker.use(*await self._assemble(config, pool))
                     self._worker = worker
+                    self._is_working = True
                     yield worker
             finally:
+                self._is_working = False
                 self._pool = self._worker = None
 
     async def _assemble(self, config: Config, pool: Pool) -> tuple[Assembly, AsyncExitStack]:

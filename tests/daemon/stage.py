@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -144,6 +145,68 @@ def manager(address: str) -> Iterator[Manager]:
             yield listening
         finally:
             loop.remove_reader(channel)
+
+
+class Gate:
+    """A TCP port before a PostgreSQL that only has a Unix socket; closed, it refuses and cuts every connection.
+
+    While ``is_passing`` is cleared, nothing comes through and no connection is cut.
+    """
+
+    def __init__(self, url: Secret) -> None:
+        match = re.fullmatch(r"postgresql:///(\w+)\?host=([^&]+)&user=(\w+)", url.reveal())
+        assert match is not None
+        self._socket = f"{match[2]}/.s.PGSQL.5432"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.url = Secret(f"postgresql://{match[3]}@127.0.0.1:{self._port}/{match[1]}?sslmode=disable")
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._is_open = False
+        self.is_passing = asyncio.Event()
+        self.is_passing.set()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Let connections through for the length of the block."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._is_open = True
+        try:
+            yield
+        finally:
+            self._is_open = False
+            self.is_passing.set()
+            server.close()
+            for writer in self._writers:
+                writer.transport.abort()
+            await server.wait_closed()
+            await until(lambda: not self._writers)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(self._socket)
+        ends = {writer, far_writer}
+        if not self._is_open:
+            for end in ends:
+                end.transport.abort()
+            return
+        self._writers |= ends
+        try:
+            async with asyncio.TaskGroup() as ways:
+                ways.create_task(self._copy(reader, far_writer))
+                ways.create_task(self._copy(far_reader, writer))
+        finally:
+            self._writers -= ends
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                await self.is_passing.wait()
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
 
 
 class Running:

@@ -5,8 +5,6 @@ import re
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from auditor.store.connection import Pool
 from auditor.store.ownership import Ownership
 from tests.alerts.alertmanager_receiver import AlertmanagerReceiver
 from tests.alerts.receivers import receiving
-from tests.daemon.stage import CONFIGURATION, ENVIRONMENT, Running, manager, running, samples_of, site, until
+from tests.daemon.stage import CONFIGURATION, ENVIRONMENT, Gate, Running, manager, running, samples_of, site, until
 
 ONCE = CONFIGURATION.replace('every = "1s"', 'every = "300d"')
 """A schedule whose last slot is caught up at the start, and whose next is far away."""
@@ -260,60 +258,6 @@ async def test_reload_in_the_middle_of_a_sweep_lets_it_end_with_what_it_began_wi
             await service.until("sweep_finished", status="complete", found=20)
             assert await service.stop() == 0
         assert not service.said("event_loop_error")
-
-
-class Gate:
-    """A TCP port before a PostgreSQL that only has a Unix socket; closed, it refuses and cuts every connection."""
-
-    def __init__(self, url: Secret) -> None:
-        match = re.fullmatch(r"postgresql:///(\w+)\?host=([^&]+)&user=(\w+)", url.reveal())
-        assert match is not None
-        self._socket = f"{match[2]}/.s.PGSQL.5432"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self.url = Secret(f"postgresql://{match[3]}@127.0.0.1:{self._port}/{match[1]}?sslmode=disable")
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._is_open = False
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[None]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._is_open = True
-        try:
-            yield
-        finally:
-            self._is_open = False
-            server.close()
-            for writer in self._writers:
-                writer.transport.abort()
-            await server.wait_closed()
-            await until(lambda: not self._writers)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_unix_connection(self._socket)
-        ends = {writer, far_writer}
-        if not self._is_open:
-            for end in ends:
-                end.transport.abort()
-            return
-        self._writers |= ends
-        try:
-            async with asyncio.TaskGroup() as ways:
-                ways.create_task(self._copy(reader, far_writer))
-                ways.create_task(self._copy(far_reader, writer))
-        finally:
-            self._writers -= ends
-
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
 
 
 async def test_service_waits_for_a_database_that_is_away_at_its_start(tmp_path: Path, database_url: Secret) -> None:

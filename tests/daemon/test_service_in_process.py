@@ -3,17 +3,46 @@
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from auditor.config.load import Config, load
 from auditor.daemon.role import Role
 from auditor.daemon.service import Service
 from auditor.model.errors import StoreUnavailable
 from auditor.model.secret import Secret
-from tests.daemon.stage import site
+from auditor.store.connection import Pool
+from tests.daemon.stage import CONFIGURATION, Gate, Site, site, until
+
+
+def service_at(here: Site) -> Service:
+    return Service(
+        lambda: load(here.directory / "auditor.toml"),
+        lambda _config: None,
+        lambda _config: pytest.fail("it has no further processes"),
+        role=Role.ALL,
+        environ=here.environ,
+        state=here.directory / "state",
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+async def serve(service: Service) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        await service._serve(service._load(), tasks)
+
+
+@asynccontextmanager
+async def serving(service: Service) -> AsyncIterator[None]:
+    """Have it serve for the length of the block, and end by itself after it."""
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(service))
+        yield
 
 
 class Lost:
@@ -37,20 +66,11 @@ async def test_failure_ends_the_service_though_the_database_goes_away_meanwhile(
     async def serve() -> None:
         async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
             tasks.create_task(fail())
-            await service._serve(config, tasks)
+            await service._serve(service._load(), tasks)
 
     monkeypatch.setattr(Service, "_opened", lambda _service, _config: Lost())
     async with site(tmp_path, database_url) as here:
-        config = load(here.directory / "auditor.toml")
-        service = Service(
-            lambda: config,
-            lambda _config: None,
-            lambda _config: pytest.fail("it has no further processes"),
-            role=Role.ALL,
-            environ=here.environ,
-            state=here.directory / "state",
-            clock=lambda: datetime.now(UTC),
-        )
+        service = service_at(here)
         with pytest.raises(ExceptionGroup) as raised:
             await serve()
     assert [str(error) for error in raised.value.exceptions] == ["no watchdog"]
@@ -87,3 +107,51 @@ async def test_reload_that_is_asked_for_while_the_configuration_is_read_comes_af
     finally:
         signal.signal(signal.SIGHUP, before)
     assert len(reads) == 2
+
+
+async def test_service_whose_database_hangs_ends_when_asked(
+    tmp_path: Path, database_url: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.daemon.service._END_SECONDS", 0.1)
+    monkeypatch.setattr("auditor.daemon.service._GIVE_UP_SECONDS", 0.1)
+    gate = Gate(database_url)
+    async with site(tmp_path, gate.url) as here, gate.opened():
+        service = service_at(here)
+        with capture_logs() as events:
+            async with serving(service):
+                await until(lambda: any(event["event"] == "sweep_finished" for event in events))
+                gate.is_passing.clear()
+                service._stop()
+    assert {event["event"] for event in events if event["log_level"] == "error"} - {"sweep_cut_short"} == {
+        "stop_cut_short"
+    }
+
+
+async def test_service_whose_database_hangs_at_its_start_ends_when_asked(
+    tmp_path: Path, database_url: Secret, database: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.daemon.service._GIVE_UP_SECONDS", 0.1)
+    gate = Gate(database_url)
+    async with site(tmp_path, gate.url) as here, gate.opened():
+        service = service_at(here)
+        async with database.acquire() as connection, connection.transaction():
+            await connection.execute("lock table schema_migration")  # which keeps it from the rest of its start
+            async with serving(service):
+                await until(lambda: service._connected is not None)
+                gate.is_passing.clear()
+                service._stop()
+
+
+SLOW = CONFIGURATION.replace('{{ env = "OWN_TOKEN" }}', '{{ command = ["/bin/sh", "-c", "touch asked; sleep 600"] }}')
+
+
+async def test_service_that_waits_for_a_secret_at_its_start_ends_when_asked(
+    tmp_path: Path, database_url: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with site(tmp_path, database_url) as here:
+        here.write(SLOW)
+        service = service_at(here)
+        async with serving(service):
+            await until((tmp_path / "asked").exists)
+            service._stop()
