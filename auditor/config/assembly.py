@@ -1,10 +1,13 @@
 """Puts the parts together that a configuration describes: clients, hooks, sources, policies; ready to sweep."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -18,6 +21,7 @@ from auditor.config.timetable import slots_of
 from auditor.credentials.reference import Resolver
 from auditor.dynatrace.client import Client
 from auditor.dynatrace.limit import Limit
+from auditor.model.errors import ConfigError, Problem, ungrouped
 from auditor.policy.base import Feeds
 from auditor.policy.engine import Policy
 from auditor.policy.lateness import Deadlines
@@ -29,6 +33,9 @@ from auditor.store.vault import Vault, open_vault
 from auditor.sweep.due import Due
 from auditor.sweep.reminding import Watched
 from auditor.sweep.subject import Subject
+
+_AT_ONCE: Final = 8
+"""How many secrets are resolved at a time, each perhaps by a command."""
 
 log = structlog.get_logger(__name__)
 
@@ -104,26 +111,34 @@ async def assembled(
     """Open what sweeping these environments takes, for the length of the block, and what delivering to hooks takes.
 
     ``limits`` are what was learned of environments so far, by url, and takes in what is learned from now on.
-    Resolves secrets but sends nothing to any environment or hook. Raises ``ConfigError`` where a secret cannot be had
-    and ``StoreMismatch`` where the database was made under another encryption key.
+    Resolves secrets but sends nothing to any environment or hook. Raises ``ConfigError`` where secrets cannot be had,
+    with all of them, and ``StoreMismatch`` where the database was made under another encryption key.
     """
     async with AsyncExitStack() as stack:
         keyring = await keyring_of(config.document.encryption, resolver=resolver, state=state)
         vault = await open_vault(pool, keyring, clock())
         clients: dict[str, Client] = {}
-        for name in environments:
-            clients[name] = await stack.enter_async_context(await client_of(config, name, resolver, clock, limits))
         hooks: dict[str, Hook] = {}
-        for name, (hook_kind, hook_settings) in config.hooks.items() if with_hooks else ():
+
+        async def open_client(name: str) -> None:
+            clients[name] = await stack.enter_async_context(await client_of(config, name, resolver, clock, limits))
+
+        async def open_hook(name: str) -> None:
+            hook_kind, hook_settings = config.hooks[name]
             hook = await hook_kind.open(name, hook_settings, HookSurroundings(resolver, config.wordings[name]))
             stack.push_async_callback(hook.close)
             hooks[name] = hook
+
+        hook_names = list(config.hooks) if with_hooks else []
+        await _side_by_side(
+            [partial(open_client, name) for name in environments] + [partial(open_hook, name) for name in hook_names]
+        )
         surroundings = Surroundings(config.directory, resolver.environ, frozenset(config.document.environments), vault)
         yield Assembly(
             config=config,
             vault=vault,
-            clients=clients,
-            hooks=hooks,
+            clients={name: clients[name] for name in environments},
+            hooks={name: hooks[name] for name in hook_names},
             routing=routing_of(config.document, config.hooks, config.owners),
             clock=clock,
             sources=[
@@ -131,6 +146,25 @@ async def assembled(
                 for name, (source_kind, source_settings) in config.sources.items()
             ],
         )
+
+
+async def _side_by_side(works: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Do these works, a few at a time; raises one ``ConfigError`` with the problems of all, in their order."""
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def problems_of(work: Callable[[], Awaitable[None]]) -> Sequence[Problem]:
+        async with turns:
+            try:
+                await work()
+            except ConfigError as error:
+                return error.problems
+        return ()
+
+    with ungrouped():
+        async with asyncio.TaskGroup() as tasks:
+            done = [tasks.create_task(problems_of(work)) for work in works]
+    if problems := [problem for task in done for problem in task.result()]:
+        raise ConfigError(*problems)
 
 
 async def client_of(

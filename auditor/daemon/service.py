@@ -37,6 +37,7 @@ from auditor.dynatrace.limit import Limit
 from auditor.model.errors import AuditorError, ConfigError, Problem, StoreUnavailable, ungrouped
 from auditor.store.connection import Pool
 from auditor.store.database import connected, is_being_cancelled, translated
+from auditor.sweep.patience import unless
 from auditor.web.endpoint import Endpoint, listening
 from auditor.web.metrics import Metrics
 
@@ -344,12 +345,14 @@ class Service:
         self._notifier.reloading()
         try:
             wanted = self._kept_until_restart(await asyncio.to_thread(self._load), config)
-            opened = await self._assemble(wanted, worker.pool)
+            opened = await unless(self._stopping, self._assemble(wanted, worker.pool))
         except AuditorError as error:
             problems = error.problems if isinstance(error, ConfigError) else [Problem("reload", str(error))]
             for problem in problems:
                 log.error("reload_failed", place=problem.place, problem=problem.message, effect="nothing has changed")
             self._notifier.ready("the last reload failed and changed nothing; see the log")
+            return config
+        if opened is None:
             return config
         self._set_up_log(wanted)
         await worker.use(*opened)

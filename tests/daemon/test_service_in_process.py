@@ -155,3 +155,19 @@ async def test_service_that_waits_for_a_secret_at_its_start_ends_when_asked(
         async with serving(service):
             await until((tmp_path / "asked").exists)
             service._stop()
+
+
+async def test_service_that_waits_for_a_secret_in_a_reload_ends_when_asked(
+    tmp_path: Path, database_url: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with site(tmp_path, database_url) as here:
+        service = service_at(here)
+        with capture_logs() as events:
+            async with serving(service):
+                await until(lambda: any(event["event"] == "sweep_finished" for event in events))
+                here.write(SLOW)
+                service._reload.set()
+                await until((tmp_path / "asked").exists)
+                service._stop()
+    assert not [event for event in events if event["log_level"] == "error"]
