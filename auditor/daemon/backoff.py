@@ -7,11 +7,21 @@ LONGEST: Final = 60.0
 _FIRST: Final = 1.0
 
 
-class Backoff:
-    """A wait of a second before the next try, then of twice as long each time; cut short when somebody asks to stop."""
+async def first_of(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
-    def __init__(self, stopping: asyncio.Event) -> None:
-        self._stopping = stopping
+
+class Backoff:
+    """A wait of a second before the next try, then of twice as long each time; cut short when an event is set."""
+
+    def __init__(self, *events: asyncio.Event) -> None:
+        self._events = events
         self.seconds = _FIRST
         """How long the next wait is."""
 
@@ -20,10 +30,10 @@ class Backoff:
         self.seconds = _FIRST
 
     async def wait(self) -> None:
-        """Wait, or return as soon as asked to stop."""
+        """Wait, or return as soon as one of the events is set."""
         seconds, self.seconds = self.seconds, min(self.seconds * 2, LONGEST)
         try:
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await first_of(*self._events)
         except TimeoutError:
             return

@@ -24,7 +24,7 @@ from auditor.config.document import ScheduleSettings
 from auditor.config.load import Config
 from auditor.config.scheduled_reports import ReportSettings, missing_extras, unwritable
 from auditor.credentials.reference import Resolver
-from auditor.daemon.backoff import Backoff
+from auditor.daemon.backoff import Backoff, first_of
 from auditor.daemon.child import Order
 from auditor.daemon.crew import Crew
 from auditor.daemon.measurements import Measurements, Retold
@@ -153,7 +153,7 @@ class Service:
 
     async def _serve(self, config: Config, tasks: asyncio.TaskGroup) -> None:
         """Open everything and work, again and again while the database comes and goes, until asked to stop."""
-        backoff = Backoff(self._stopping)
+        backoff = Backoff(self._stopping, self._reload)
         has_worked = False
         while not self._stopping.is_set():
             try:
@@ -175,6 +175,10 @@ class Service:
             self._notifier.status(f"waiting: {problem}")
             log.error(event, problem=problem, next_try_seconds=backoff.seconds)
             await backoff.wait()
+            if self._reload.is_set():
+                self._reload.clear()
+                backoff.reset()
+                config = await self._read_again(config)
 
     @asynccontextmanager
     async def _ended_in_time(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
@@ -325,12 +329,7 @@ class Service:
 
     async def _is_reload_asked(self) -> bool:
         """Wait until asked for something: True for a reload, False for a stop."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._stopping, self._reload)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await first_of(self._stopping, self._reload)
         self._reload.clear()
         return not self._stopping.is_set()
 
@@ -347,9 +346,7 @@ class Service:
             wanted = self._kept_until_restart(await asyncio.to_thread(self._load), config)
             opened = await unless(self._stopping, self._assemble(wanted, worker.pool))
         except AuditorError as error:
-            problems = error.problems if isinstance(error, ConfigError) else [Problem("reload", str(error))]
-            for problem in problems:
-                log.error("reload_failed", place=problem.place, problem=problem.message, effect="nothing has changed")
+            _tell_failed_reload(error)
             self._notifier.ready("the last reload failed and changed nothing; see the log")
             return config
         if opened is None:
@@ -363,6 +360,19 @@ class Service:
             self._crew.reload()
         log.info("configuration_reloaded", config=str(wanted.path))
         self._notifier.ready(self._status(worker, schedules))
+        return wanted
+
+    async def _read_again(self, config: Config) -> Config:
+        """Read the configuration while nothing is open; return the one to open from now on."""
+        try:
+            wanted = self._kept_until_restart(await asyncio.to_thread(self._load), config)
+        except ConfigError as error:
+            _tell_failed_reload(error)
+            return config
+        self._set_up_log(wanted)
+        if self._crew is not None:
+            self._crew.reload()
+        log.info("configuration_reloaded", config=str(wanted.path))
         return wanted
 
     def _kept_until_restart(self, wanted: Config, config: Config) -> Config:
@@ -388,3 +398,9 @@ class Service:
         while seconds is not None:
             self._notifier.alive()
             await asyncio.sleep(seconds)
+
+
+def _tell_failed_reload(error: AuditorError) -> None:
+    problems = error.problems if isinstance(error, ConfigError) else [Problem("reload", str(error))]
+    for problem in problems:
+        log.error("reload_failed", place=problem.place, problem=problem.message, effect="nothing has changed")

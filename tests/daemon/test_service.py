@@ -279,6 +279,45 @@ async def test_service_waits_for_a_database_that_is_away_at_its_start(tmp_path: 
                     assert await service.stop() == 0
 
 
+async def test_service_that_waits_for_its_database_takes_a_new_configuration(
+    tmp_path: Path, database_url: Secret
+) -> None:
+    gate = Gate(database_url)
+    async with site(tmp_path, gate.url) as here, running(here) as service:
+        await service.until("database_unavailable")
+        here.write("[nonsense")
+        service.signal(signal.SIGHUP)
+        await service.until("reload_failed")
+        here.write(CONFIGURATION.replace("prod", "moved"))
+        service.signal(signal.SIGHUP)
+        await service.until("configuration_reloaded")
+        async with gate.opened():
+            await service.until("sweep_finished", environment="moved")
+            assert await service.stop() == 0
+    assert not service.said("sweep_started", environment="prod")
+
+
+async def test_service_that_waits_for_a_secret_takes_a_new_configuration(tmp_path: Path, database_url: Secret) -> None:
+    gate = Gate(database_url)
+    secret = tmp_path / "own.token"
+    async with site(tmp_path, gate.url) as here:
+        here.write(CONFIGURATION.replace('env = "OWN_TOKEN"', 'file = "own.token"'))
+        secret.write_text(here.environ["OWN_TOKEN"])
+        secret.chmod(0o600)
+        async with running(here) as service:
+            async with gate.opened():
+                await service.until("sweep_finished")
+            secret.rename(tmp_path / "moved.token")
+            async with gate.opened():
+                await service.until("configuration_unusable")
+                here.write(CONFIGURATION.replace('env = "OWN_TOKEN"', 'file = "moved.token"'))
+                service.signal(signal.SIGHUP)
+                await service.until("configuration_reloaded")
+                swept = len(service.said("sweep_finished", status="complete"))
+                await service.until("sweep_finished", swept + 1, status="complete")
+                assert await service.stop() == 0
+
+
 async def test_service_that_waits_for_its_database_ends_when_asked(tmp_path: Path, database_url: Secret) -> None:
     async with site(tmp_path, Gate(database_url).url) as here, running(here) as service:
         await service.until("database_unavailable")
