@@ -8,6 +8,7 @@ endpoint is of.
 import asyncio
 import signal
 from collections.abc import Mapping, Set
+from contextlib import AsyncExitStack
 from typing import Final
 
 import msgspec
@@ -38,6 +39,10 @@ class Alive(msgspec.Struct, frozen=True, tag=True):
 
 
 Message = Alive | Measurement
+
+
+class _NotStarted(Exception):
+    """The system gave no process, for lack of descriptors, processes or memory most likely."""
 
 
 class Crew:
@@ -83,7 +88,17 @@ class Crew:
         backoff = Backoff(stopping)
         while not stopping.is_set():
             begun = loop.time()
-            pid, code = await self._run_one(stopping)
+            try:
+                pid, code = await self._run_one(stopping)
+            except _NotStarted as error:
+                log.error(
+                    "worker_process_not_started",
+                    reason=str(error),
+                    next_try_seconds=backoff.seconds,
+                    effect="the other processes do its work",
+                )
+                await backoff.wait()
+                continue
             if stopping.is_set():
                 return
             if loop.time() - begun > LONGEST:
@@ -99,7 +114,11 @@ class Crew:
 
     async def _run_one(self, stopping: asyncio.Event) -> tuple[int, int]:
         """Start one, and return its process id and exit code once it is gone."""
-        async with started(_MODULE, self._environ) as child:
+        async with AsyncExitStack() as block:
+            try:
+                child = await block.enter_async_context(started(_MODULE, self._environ))
+            except OSError as error:
+                raise _NotStarted(f"{error}; see to the limits of descriptors, processes and memory") from error
             child.take(self._order)
             self._sweeping[child] = None
             try:

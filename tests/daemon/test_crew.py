@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from auditor.daemon.child import Order
 from auditor.daemon.crew import Crew
@@ -113,3 +114,19 @@ async def test_processes_of_a_killed_service_end_by_themselves(tmp_path: Path, d
             (other,) = further(service)
             service.process.kill()
             await until(lambda: not other.is_running() or other.status() == psutil.STATUS_ZOMBIE)
+
+
+async def test_process_that_cannot_be_started_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auditor.daemon.backoff._FIRST", 0.01)
+    order = Order(config="auditor.toml", log_format="json", log_level=None, is_for_journal=False)
+    stopping = asyncio.Event()
+    crew = Crew(1, order, {"NOT": "a\0word"}, Metrics())  # which no system takes
+    with capture_logs() as events:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            tasks.create_task(crew.run(stopping))
+            await until(lambda: len(events) >= 2)
+            stopping.set()
+    assert {event["event"] for event in events} == {"worker_process_not_started"}
+    assert "NUL character" in events[0]["reason"]
+    assert events[1]["next_try_seconds"] > events[0]["next_try_seconds"]
+    assert crew.processes == 0
