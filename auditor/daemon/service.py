@@ -44,8 +44,11 @@ from auditor.web.metrics import Metrics
 T = TypeVar("T")
 
 _STATUS_SECONDS: Final = 15.0
-_END_SECONDS: Final = 30.0
-"""How long what is under way may take to end once somebody asks to stop."""
+_END_SECONDS: Final = 20.0
+"""How long what is under way may take to end once somebody asks to stop.
+
+With the minute that an embedded PostgreSQL may take after it, that is less than ``TimeoutStopSec`` of the unit.
+"""
 _GIVE_UP_SECONDS: Final = 3.0
 """How long it may then take to give up, before the connections that it uses are cut."""
 _RESTART_ONLY: Final = ("database", "encryption", "sweeps", "web")
