@@ -21,7 +21,7 @@ from auditor.config.timetable import slots_of
 from auditor.credentials.reference import Resolver
 from auditor.dynatrace.client import Client
 from auditor.dynatrace.limit import Limit
-from auditor.model.errors import ConfigError, Problem, ungrouped
+from auditor.model.errors import ConfigError, together, ungrouped
 from auditor.policy.base import Feeds
 from auditor.policy.engine import Policy
 from auditor.policy.lateness import Deadlines
@@ -152,19 +152,19 @@ async def _side_by_side(works: Sequence[Callable[[], Awaitable[None]]]) -> None:
     """Do these works, a few at a time; raises one ``ConfigError`` with the problems of all, in their order."""
     turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def problems_of(work: Callable[[], Awaitable[None]]) -> Sequence[Problem]:
+    async def error_of(work: Callable[[], Awaitable[None]]) -> ConfigError | None:
         async with turns:
             try:
                 await work()
             except ConfigError as error:
-                return error.problems
-        return ()
+                return error
+        return None
 
     with ungrouped():
         async with asyncio.TaskGroup() as tasks:
-            done = [tasks.create_task(problems_of(work)) for work in works]
-    if problems := [problem for task in done for problem in task.result()]:
-        raise ConfigError(*problems)
+            done = [tasks.create_task(error_of(work)) for work in works]
+    if errors := [error for task in done if (error := task.result()) is not None]:
+        raise together(errors)
 
 
 async def client_of(

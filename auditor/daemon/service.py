@@ -156,15 +156,16 @@ class Service:
 
     async def _serve(self, config: Config, tasks: asyncio.TaskGroup) -> None:
         """Open everything and work, again and again while the database comes and goes, until asked to stop."""
+        self._config = config
         backoff = Backoff(self._stopping, self._reload)
         has_worked = False
         while not self._stopping.is_set():
             try:
-                async with self._ended_in_time(tasks), self._opened(config) as worker:
+                async with self._ended_in_time(tasks), self._opened(self._config) as worker:
                     backoff.reset()
                     has_worked = True
-                    self._start_crew(config, tasks)
-                    config = await self._work(worker, config)
+                    self._start_crew(self._config, tasks)
+                    await self._work(worker)
                 continue
             except StoreUnavailable as error:
                 if is_being_cancelled():  # something beside it failed, and that ends the service
@@ -181,7 +182,7 @@ class Service:
             if self._reload.is_set():
                 self._reload.clear()
                 backoff.reset()
-                config = await self._read_again(config)
+                await self._read_again()
 
     @asynccontextmanager
     async def _ended_in_time(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
@@ -268,8 +269,9 @@ class Service:
             )
         return assembly, stack
 
-    async def _work(self, worker: Worker, config: Config) -> Config:
-        """Work until asked to stop; return the configuration that was in force last."""
+    async def _work(self, worker: Worker) -> None:
+        """Work until asked to stop."""
+        config = self._config
         schedules = Schedules[ScheduleSettings](self._clock)
         schedules.replace(self._of_scheduler(config.document.schedules))
         reports = Schedules[ReportSettings](self._clock)
@@ -297,13 +299,12 @@ class Service:
                     self._why_not_ready = None
                     self._notifier.ready(self._status(worker, schedules))
                 while await self._is_reload_asked():
-                    config = await self._reloaded(worker, schedules, reports, config)
+                    await self._take_in(worker, schedules, reports)
                 log.info("service_stopping", sweeps=sorted(worker.sweeping))
                 for task in beside:
                     task.cancel()
                 worker.stop()
                 await queue
-        return config
 
     def _of_scheduler(self, tables: Mapping[str, T]) -> Mapping[str, T]:
         return tables if self._role.is_scheduler else {}
@@ -336,26 +337,23 @@ class Service:
         self._reload.clear()
         return not self._stopping.is_set()
 
-    async def _reloaded(
-        self,
-        worker: Worker,
-        schedules: Schedules[ScheduleSettings],
-        reports: Schedules[ReportSettings],
-        config: Config,
-    ) -> Config:
-        """Read the configuration again; return the one in force from now on."""
+    async def _take_in(
+        self, worker: Worker, schedules: Schedules[ScheduleSettings], reports: Schedules[ReportSettings]
+    ) -> None:
+        """Read the configuration again, which is in force from then on."""
         self._notifier.reloading()
         try:
-            wanted = self._kept_until_restart(await asyncio.to_thread(self._load), config)
+            wanted = await self._wanted()
             opened = await unless(self._stopping, self._assemble(wanted, worker.pool))
         except AuditorError as error:
             _tell_failed_reload(error)
             self._notifier.ready("the last reload failed and changed nothing; see the log")
-            return config
+            return
         if opened is None:
-            return config
+            return
         self._set_up_log(wanted)
         await worker.use(*opened)
+        self._config = wanted
         schedules.replace(self._of_scheduler(wanted.document.schedules))
         reports.replace(self._of_scheduler(wanted.document.reports))
         await self._look_at_reports(wanted)
@@ -363,24 +361,30 @@ class Service:
             self._crew.reload()
         log.info("configuration_reloaded", config=str(wanted.path))
         self._notifier.ready(self._status(worker, schedules))
-        return wanted
 
-    async def _read_again(self, config: Config) -> Config:
-        """Read the configuration while nothing is open; return the one to open from now on."""
+    async def _read_again(self) -> None:
+        """Read the configuration while nothing is open."""
         try:
-            wanted = self._kept_until_restart(await asyncio.to_thread(self._load), config)
+            self._config = wanted = await self._wanted()
         except ConfigError as error:
             _tell_failed_reload(error)
-            return config
+            return
         self._set_up_log(wanted)
         if self._crew is not None:
             self._crew.reload()
         log.info("configuration_reloaded", config=str(wanted.path))
-        return wanted
 
-    def _kept_until_restart(self, wanted: Config, config: Config) -> Config:
-        """Return the wanted configuration with the tables that only a restart can change as they are."""
-        kept = {table: getattr(config.document, table) for table in _RESTART_ONLY}
+    async def _wanted(self) -> Config:
+        """Return the configuration as it is written, but for the tables that only a restart can change."""
+        try:
+            wanted = await asyncio.to_thread(self._load)
+        except AuditorError:
+            raise
+        except Exception as error:
+            log.exception("unexpected_error")
+            said = f"{type(error).__name__}; this is a defect of auditor, please report it with the traceback above"
+            raise ConfigError(Problem("reload", said)) from error
+        kept = {table: getattr(self._config.document, table) for table in _RESTART_ONLY}
         changed = [table for table in _RESTART_ONLY if getattr(wanted.document, table) != kept[table]]
         if changed:
             log.warning("reload_needs_restart", tables=changed)

@@ -279,6 +279,24 @@ async def test_service_waits_for_a_database_that_is_away_at_its_start(tmp_path: 
                     assert await service.stop() == 0
 
 
+async def test_database_that_goes_away_undoes_no_reload(tmp_path: Path, database_url: Secret) -> None:
+    gate = Gate(database_url)
+    async with site(tmp_path, gate.url) as here:
+        here.write(ONCE)
+        async with running(here) as service:
+            async with gate.opened():
+                await service.until("sweep_finished")
+                here.write()
+                service.signal(signal.SIGHUP)
+                await service.until("configuration_reloaded")
+                await service.until("sweep_finished", 2)
+            await service.until("database_unavailable")
+            swept = len(service.said("sweep_finished"))
+            async with gate.opened():
+                await service.until("sweep_finished", swept + 3)
+                assert await service.stop() == 0
+
+
 async def test_service_that_waits_for_its_database_takes_a_new_configuration(
     tmp_path: Path, database_url: Secret
 ) -> None:

@@ -171,3 +171,22 @@ async def test_service_that_waits_for_a_secret_in_a_reload_ends_when_asked(
                 await until((tmp_path / "asked").exists)
                 service._stop()
     assert not [event for event in events if event["log_level"] == "error"]
+
+
+async def test_reload_that_fails_as_nobody_expects_changes_nothing(tmp_path: Path, database_url: Secret) -> None:
+    def fail() -> Config:
+        raise ZeroDivisionError
+
+    async with site(tmp_path, database_url) as here:
+        service = service_at(here)
+        with capture_logs() as events:
+            async with serving(service):
+                await until(lambda: any(event["event"] == "sweep_finished" for event in events))
+                service._load = fail
+                service._reload.set()
+                await until(lambda: any(event["event"] == "reload_failed" for event in events))
+                swept = len([event for event in events if event["event"] == "sweep_finished"])
+                await until(lambda: len([event for event in events if event["event"] == "sweep_finished"]) > swept)
+                service._stop()
+    (failed,) = [event for event in events if event["event"] == "reload_failed"]
+    assert failed["problem"].startswith("ZeroDivisionError; this is a defect of auditor")
