@@ -191,6 +191,7 @@ async def settle_places(
 
     A place in a source that was not read to its end is kept: not seeing it proves nothing.
     """
+    unread = "array(select p from unnest(t.places) as p where split_part(p, E'\\x1f', 1) = any ($3::text[]))"
     await connection.execute(
         f"""
         with moved as (
@@ -198,13 +199,8 @@ async def settle_places(
             from enrolment e
             join token t on t.environment_id = $2 and t.fingerprint = e.fingerprint
             cross join lateral (
-                select case cardinality(u.places) when 0 then e.places else {_kept("e.places || u.places")} end
+                select case when cardinality($3::text[]) = 0 then e.places else {_kept(f"e.places || {unread}")} end
                     as places
-                from (
-                    select array(
-                        select p from unnest(t.places) as p where split_part(p, E'\\x1f', 1) = any ($3::text[])
-                    ) as places
-                ) u
             ) f
             where e.sweep_id = $1
                 and (t.places is distinct from f.places or t.tags is distinct from e.tags or t.removed_at is not null)
@@ -628,4 +624,7 @@ def locations_of(places: Sequence[str]) -> tuple[Location, ...]:
 
 
 def _places(entry: Enrolment) -> list[str]:
-    return [f"{location.source}{_UNIT}{location.place}" for location in sorted({*entry.locations})[:PLACES_LIMIT]]
+    locations: Sequence[Location] = entry.locations
+    if len(locations) > 1:  # of most there is one
+        locations = sorted({*locations})[:PLACES_LIMIT]
+    return [f"{location.source}{_UNIT}{location.place}" for location in locations]
