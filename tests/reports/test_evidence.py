@@ -273,6 +273,42 @@ def test_package_that_was_cut_short_is_no_package(tmp_path: Path, made: Mapping[
     assert "is no whole package" in problem
 
 
+def test_package_that_does_not_unpack_is_broken_wherever_it_is_damaged(
+    tmp_path: Path, made: Mapping[str, bytes]
+) -> None:
+    package = tmp_path / "package.zip"
+    package.write_bytes(made["signed"])
+    with zipfile.ZipFile(package) as archive:
+        entries = archive.infolist()
+    for entry in entries:
+        # 30 bytes and the name come before what is compressed; the first byte of that then begins no block.
+        at = entry.header_offset + 30 + len(entry.filename)
+        damaged = bytearray(made["signed"])
+        at += int.from_bytes(damaged[entry.header_offset + 28 : entry.header_offset + 30], "little")
+        damaged[at] = 0xFF
+        package.write_bytes(damaged)
+        assert verify_package(package).problems, entry.filename
+
+
+def test_package_whose_table_of_contents_is_damaged_is_no_package(tmp_path: Path, made: Mapping[str, bytes]) -> None:
+    package, damaged = tmp_path / "package.zip", bytearray(made["signed"])
+    damaged[-4] ^= (
+        0x80  # of where the table is said to begin, so that files are looked for before the package's own beginning
+    )
+    package.write_bytes(damaged)
+    (problem,) = verify_package(package).problems
+    assert "is no whole package" in problem
+
+
+def test_package_that_is_compressed_in_another_way_is_refused(tmp_path: Path, files: Files) -> None:
+    package = tmp_path / "package.zip"
+    with zipfile.ZipFile(package, "w", zipfile.ZIP_LZMA) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    (problem,) = verify_package(package).problems
+    assert "is compressed in another way than packages are" in problem
+
+
 def test_no_single_byte_of_a_package_can_be_altered_unnoticed(tmp_path: Path, files: Files) -> None:
     for name, content in files.items():
         for at in range(0, len(content), max(len(content) // 12, 1)):

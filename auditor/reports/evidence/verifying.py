@@ -1,7 +1,9 @@
 """Proves that a package is unaltered and complete, or that the database's own chain is: names what is broken first."""
 
+import errno
 import hashlib
 import zipfile
+import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -26,6 +28,7 @@ _PIECE: Final = 1 << 20
 _LARGEST_MANIFEST: Final = 64 << 20
 _LONGEST_LINE: Final = 64 << 20
 _KEYS_SHOWN: Final = 10
+_PLAIN_OR_DEFLATED: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,12 +57,20 @@ def verify_package(path: Path, key: str | None = None) -> Verified:
     try:
         with zipfile.ZipFile(path) as archive:
             return _verified(archive, key)
-    except (zipfile.BadZipFile, _Broken, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, _Broken, EOFError, ValueError, RuntimeError) as error:
         return Verified(problems=[f"{path}: is no whole package: {error}"])
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # The table of contents sends its reader to before the beginning of the file.
+        return Verified(problems=[f"{path}: is no whole package: its table of contents is damaged"])
 
 
 def _verified(archive: zipfile.ZipFile, key: str | None) -> Verified:
     problems: list[str] = []
+    for entry in archive.infolist():
+        if entry.compress_type not in _PLAIN_OR_DEFLATED:
+            raise _Broken(f"{entry.filename} is compressed in another way than packages are")
     text = _read(archive, MANIFEST)
     try:
         manifest = msgspec.json.decode(text, type=Manifest)
@@ -144,7 +155,7 @@ def _check_files(archive: zipfile.ZipFile, manifest: Manifest) -> Iterator[str]:
                     size += len(piece)
                     if size > file.bytes:
                         break
-            except zipfile.BadZipFile as error:
+            except (zipfile.BadZipFile, zlib.error) as error:
                 yield f"{name}: cannot be read: {error}"
                 continue
         if (digest.hexdigest(), size) != (file.sha256, file.bytes):
@@ -177,7 +188,7 @@ def _follow(archive: zipfile.ZipFile, packed: PackedChain, *, is_whole: bool) ->
             follower.end(packed.last, packed.head)
             if follower.problem is None and next(lines, None) is not None:
                 follower.problem = f"chain of {packed.environment}: there are records after those of its last link"
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error) as error:
         follower.problem = follower.problem or f"chain of {packed.environment}: cannot be read: {error}"
     return follower
 
