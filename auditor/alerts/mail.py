@@ -4,11 +4,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 from datetime import UTC
-from email.headerregistry import Address
+from email.headerregistry import Address, BaseHeader, HeaderRegistry
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, Policy
 from email.utils import format_datetime
-from typing import Final
+from typing import Any, Final
 
 from auditor.alerts.standing import key_of
 from auditor.alerts.wording import Wording
@@ -21,6 +21,27 @@ _ID_PART: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
 _MAILBOX: Final = re.compile(r"\s*(?:\"?([^\"<>]*?)\"?\s*<([^<>]+)>|([^<>]+?))\s*")
+_WHOLE: Final = ("In-Reply-To", "References", "List-Id")
+"""Headers of one identifier, which must not be encoded (RFC 2047 §5)."""
+
+
+class _Whole(BaseHeader):
+    """A header that stays on its line: folding encodes what is longer and has no space to break at."""
+
+    max_count = 1
+
+    @classmethod
+    def parse(cls, value: str, kwds: dict[str, Any]) -> None:
+        kwds["parse_tree"] = None
+        kwds["decoded"] = value
+
+    def fold(self, *, policy: Policy) -> str:
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS: Final = HeaderRegistry()
+for _name in _WHOLE:
+    _HEADERS.map_to_type(_name, _Whole)
 
 
 def mailbox(text: str) -> Address:
@@ -51,7 +72,7 @@ def mail_of(
     and the ``X-Auditor-…`` headers are for filters.
     """
     words = wording.words(message)
-    mail = EmailMessage(policy=SMTP)
+    mail = EmailMessage(policy=SMTP.clone(header_factory=_HEADERS))
     mail["From"] = sender
     mail["To"] = tuple(recipients)
     mail["Subject"] = words.subject

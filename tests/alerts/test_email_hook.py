@@ -78,6 +78,17 @@ async def test_headers_serve_filters_threads_and_answering_machines() -> None:
     assert opened["Date"].datetime == NOW
 
 
+async def test_long_identifiers_are_not_encoded() -> None:
+    domain = "a-name-that-is-long.of-a-subsidiary.mail.example.com"
+    async with mail_server() as server, hook_to(server.port, sender=f"auditor@{domain}") as hook:
+        await hook.deliver(OPENED, NOW)
+    content = server.envelopes[0].original_content
+    assert content is not None
+    head = content.partition(b"\r\n\r\n")[0].decode()
+    assert "=?utf-8?" not in head
+    assert head.count(f".team@{domain}>") == 3
+
+
 async def test_every_attempt_sends_the_same_bytes() -> None:
     async with mail_server() as server, hook_to(server.port) as hook:
         await hook.deliver(OPENED, NOW)
