@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -88,7 +88,7 @@ class Deliveries:
     async def _run(self, job: Job, run: "_Run") -> None:
         async with self._pool.acquire() as connection:
             waiting = await outbox.claim(connection, run.work, job.id, HEARTBEAT)
-        for one in waiting:
+        for one in _least_tried_first(waiting):
             if one.is_elsewhere:
                 run.pass_over(one)
             elif self._is_stopping or run.must_wait(one, self._clock()):
@@ -227,6 +227,19 @@ class _Run:
     def delivered(self, *, is_back: bool) -> None:
         self._failures_running = 0
         self.is_back = self.is_back or is_back
+
+
+def _least_tried_first(waiting: Sequence[Pending]) -> Sequence[Pending]:
+    """Return alerts so that those that are refused again and again keep no others back; in order within a finding.
+
+    Fewer than make a run give up on its hook stay where they are.
+    """
+    if sum(one.attempts > 0 for one in waiting) < _FAILURES_RUNNING:
+        return waiting
+    tries: dict[str, int] = {}
+    for one in waiting:
+        tries.setdefault(one.finding or one.message.id, one.attempts)
+    return sorted(waiting, key=lambda one: tries[one.finding or one.message.id])
 
 
 async def drain(

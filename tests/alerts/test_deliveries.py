@@ -195,6 +195,17 @@ async def test_alert_that_no_one_can_take_does_not_hold_up_the_others(database: 
     assert "1 alerts left" in str(retry.reason)
 
 
+async def test_alerts_that_no_one_can_take_do_not_hold_up_the_others_for_ever(database: Pool) -> None:
+    all_of_them = alerts(8)
+    poison, rest = all_of_them[:4], all_of_them[4:]
+    team = Team(fails=lambda alert: alert in poison)
+    await put(database, {"team": all_of_them})
+    for _run in range(2):
+        await run_jobs(database, Deliveries(database, clock=clock), {"team": team})
+    assert [taken.id for taken in team.taken] == [one.id for one in rest]
+    assert {one.id for one in team.tried} == {one.id for one in all_of_them}
+
+
 async def test_hook_that_is_away_is_spared_the_rest_for_now(database: Pool) -> None:
     team = Team(fails=lambda _alert: True)
     await put(database, {"team": alerts(50)})
