@@ -14,6 +14,12 @@ from auditor.outbound import ProxyUrl, is_loopback
 
 _API_PATH: Final = re.compile(r"/api(/v[12](/.*)?)?/*$")
 _NOT_IN_A_URL: Final = re.compile(r"[\s{}<>*]")
+_LONGEST_LABEL: Final = 63
+
+
+def _is_host(name: str) -> bool:
+    """Whether every part of a name is as long as the DNS allows (RFC 1035 §2.3.4); an address is of parts, too."""
+    return all(0 < len(part) <= _LONGEST_LABEL for part in name.removesuffix(".").split("."))
 
 
 def _base_url(text: str) -> str:
@@ -22,7 +28,7 @@ def _base_url(text: str) -> str:
         is_one = url.scheme in {"http", "https"} and url.host and not _NOT_IN_A_URL.search(text)
     except ValueError:  # not told further: it may quote a part of a password
         is_one = False
-    if not is_one:
+    if not is_one or not _is_host(url.raw_host or ""):
         raise ValueError("must be a URL like https://abc12345.live.dynatrace.com")
     if url.user or url.password or "?" in text or "#" in text:
         raise ValueError("must be the environment's base URL, without user, query or fragment")

@@ -107,7 +107,11 @@ class Wire:
                     % (head, len(body), body),
                 )
             answer = glance.answer()
-            content = await (answer if self._read_seconds is None else asyncio.wait_for(answer, self._read_seconds))
+            if self._read_seconds is None:
+                content = await answer
+            else:
+                async with asyncio.timeout(self._read_seconds):
+                    content = await answer
             if content is not None:
                 self._keep(glance)
                 return Answer(_OK, _UNSEEN, content if len(content) <= limit else None)

@@ -80,6 +80,8 @@ async def test_attempts_of_a_lookup_are_spread_where_the_environment_names_no_ti
             asyncio.TaskGroup() as lookups,
         ):
             lookup = lookups.create_task(client.lookup(TOKEN))
+            while not server.requests:
+                await asyncio.sleep(0.001)
             await asyncio.sleep(0.05)
             assert not lookup.done()
             assert len(server.requests) == 1

@@ -1,16 +1,11 @@
 """DT-INV-02: a token whose owner has not confirmed lately that it is needed."""
 
-from datetime import timedelta
-from typing import Final
-
 from auditor.model.finding import Severity, Violation
 from auditor.model.lookup import Observation, TokenMetadata
 from auditor.policy.base import Context, Feeds, Framework, Kind, Params, Rule, Sample, Setting
 from auditor.policy.sampling import days_ago
 from auditor.policy.thresholds import DaysByTier
 from auditor.policy.wording import day, iso_or_none
-
-_DAY: Final = timedelta(days=1)
 
 
 class Attestation(Params):
@@ -23,32 +18,26 @@ class Attestation(Params):
 def check(observation: Observation, token: TokenMetadata, params: Attestation, context: Context) -> Violation | None:
     """Fire where the last confirmation lies ``days`` back; a token never confirmed counts from its creation.
 
-    Confirmations are looked up by the stored token's public id, or by the answer's id where it has none. One that is
-    still to come by more than a day, which is as far as time zones go, is none. Silent where neither a confirmation nor
-    ``creationDate`` is there.
+    Confirmations are looked up by the stored token's public id, or by the answer's id where it has none. Silent where
+    neither a confirmation nor ``creationDate`` is there.
     """
     attestations = context.feeds.attestations
     if attestations is None:
         return None
     confirmed_at = attestations.get(observation.public_id or token.id)
-    is_to_come = confirmed_at is not None and confirmed_at - context.now > _DAY
-    since = token.creation_date if is_to_come else confirmed_at or token.creation_date
+    since = confirmed_at or token.creation_date
     if since is None:
         return None
     elapsed = context.now - since
     allowed = params.days.of(context.tier)
     if elapsed < allowed:
         return None
-    if confirmed_at is None:
-        message = f"never confirmed by its owner since it was created on {day(since)}"
-    elif is_to_come:
-        message = f"its confirmation is dated {day(confirmed_at)}, which is still to come"
-    else:
-        message = f"last confirmed by its owner on {day(confirmed_at)}"
     return Violation(
         RULE.id,
         Severity.MEDIUM,
-        message,
+        f"last confirmed by its owner on {day(confirmed_at)}"
+        if confirmed_at
+        else f"never confirmed by its owner since it was created on {day(since)}",
         {
             "confirmed_at": iso_or_none(confirmed_at),
             "creation_date": iso_or_none(token.creation_date),
