@@ -13,6 +13,7 @@ from auditor.dynatrace.client import Client
 from auditor.model.lookup import Outcome
 from auditor.model.secret import Secret
 from auditor.simulator import Environment, Quota, SteppedClock, World, serve
+from tests.daemon.stage import until
 from tests.dynatrace.lookup_servers import NOW, TOKEN, answering, client_of, http
 
 _NEVER = str(10**30)
@@ -80,8 +81,7 @@ async def test_attempts_of_a_lookup_are_spread_where_the_environment_names_no_ti
             asyncio.TaskGroup() as lookups,
         ):
             lookup = lookups.create_task(client.lookup(TOKEN))
-            while not server.requests:
-                await asyncio.sleep(0.001)
+            await until(lambda: bool(server.requests))
             await asyncio.sleep(0.05)
             assert not lookup.done()
             assert len(server.requests) == 1
