@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 import msgspec
 
 from auditor.cli.revoking import reasons, style_of
-from auditor.cli.session import Session, now, require_known, run_loop
+from auditor.cli.session import Session, now, require_known, require_known_rules, run_loop
 from auditor.cli.showing import cell, console, is_text, print_json, print_table, severity, text
 from auditor.config.load import Config
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.finding import Finding, Severity
-from auditor.model.spelling import meant
 from auditor.model.waiver import Waiver
 from auditor.policy.base import Rule
 from auditor.policy.registry import rules_of
@@ -67,14 +66,7 @@ async def _require_known_rules(connection: Connection, config: Config, rules: Se
     known = config.policies.rules()
     if known.issuperset(rules):
         return
-    known = known.union(await store.rules(connection))
-    problems = [
-        Problem(f"--rule {rule_id}", f"no such rule; {meant(rule_id, known, otherwise='auditor rules lists them')}")
-        for rule_id in rules
-        if rule_id not in known
-    ]
-    if problems:
-        raise ConfigError(*problems)
+    require_known_rules(rules, known.union(await store.rules(connection)))
 
 
 def _print(found: Sequence[Finding]) -> None:

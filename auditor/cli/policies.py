@@ -9,7 +9,7 @@ import structlog
 from rich.console import Console
 
 from auditor.cli import exits
-from auditor.cli.session import Session, now, require_known, run_loop
+from auditor.cli.session import Session, now, require_known, require_known_rules, run_loop
 from auditor.cli.showing import console, is_text, print_json, severity, text
 from auditor.config.feeds import read_feeds
 from auditor.config.load import Config
@@ -18,7 +18,6 @@ from auditor.config.toml_lines import KeyPath
 from auditor.model.errors import ConfigError, Problem
 from auditor.model.finding import Severity
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.model.spelling import meant
 from auditor.policy.base import Rule
 from auditor.policy.engine import Policy
 from auditor.policy.explaining import Answer, Explanation
@@ -189,13 +188,7 @@ async def _answer(
 
 
 def _wanted(catalogue: Mapping[str, Rule], only: Sequence[str]) -> list[Rule]:
-    problems = []
-    for rule_id in only:
-        if rule_id not in catalogue:
-            hint = meant(rule_id, catalogue, otherwise="auditor rules lists them")
-            problems.append(Problem(f"--rule {rule_id}", f"no such rule; {hint}"))
-    if problems:
-        raise ConfigError(*problems)
+    require_known_rules(only, catalogue)
     return [rule for rule_id, rule in catalogue.items() if not only or rule_id in only]
 
 

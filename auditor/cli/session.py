@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,6 +92,17 @@ def require_known(config: Config, environments: Iterable[str], place: str) -> No
         Problem(place, f'unknown environment "{name}"; {meant(name, known)}')
         for name in environments
         if name not in known
+    ]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def require_known_rules(rule_ids: Iterable[str], known: Collection[str]) -> None:
+    """Raise ``ConfigError``, put to ``--rule``, where no rule of these goes by an id."""
+    problems = [
+        Problem(f"--rule {rule_id}", f"no such rule; {meant(rule_id, known, otherwise='auditor rules lists them')}")
+        for rule_id in rule_ids
+        if rule_id not in known
     ]
     if problems:
         raise ConfigError(*problems)

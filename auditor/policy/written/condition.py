@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from auditor.model.lookup import Observation, TokenMetadata
-from auditor.model.spelling import meant
 from auditor.policy.base import Context, NotAssessable
 from auditor.policy.written.syntax import Node, read_checked
-from auditor.policy.written.variables import LOCATION_FIELDS, VARIABLES, Shape, Variable
+from auditor.policy.written.variables import LOCATION_FIELDS, VARIABLES, Shape, Variable, hint
 
 _PATTERNS_KEPT: Final = 256
 _REASON_SHOWN: Final = 200
@@ -92,8 +91,7 @@ def _hint(message: str) -> str:
     fields = [known.removeprefix(f"{name}.") for known in VARIABLES if known.startswith(f"{name}.")]
     if fields:
         return f"; name one of its fields: {', '.join(fields)}"
-    hint = meant(name, VARIABLES, otherwise="")
-    return f"; {hint}" if hint else ""
+    return hint(name)
 
 
 def _wrong_in(node: Node, loops: int = 0) -> Iterable[str]:

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from auditor.model.spelling import meant
 from auditor.policy.wording import listed, minute, shortened
-from auditor.policy.written.variables import VARIABLES, Shape, json_value
+from auditor.policy.written.variables import VARIABLES, Shape, hint, json_value
 
 _DIGITS: Final = 16
 _UNSHOWN: Final = frozenset({"now", "previous"})
@@ -61,8 +60,7 @@ def discriminate(names: Iterable[str], values: Mapping[str, Any]) -> str:
 def _wrong_name(name: str) -> Iterable[str]:
     variable = VARIABLES.get(name)
     if variable is None:
-        hint = meant(name, VARIABLES, otherwise="")
-        yield f'"{name}" is no variable' + (f"; {hint}" if hint else "")
+        yield f'"{name}" is no variable{hint(name)}'
     elif name in _UNSHOWN or variable.shape is Shape.TEXT_BY_TEXT:
         yield f'"{name}" cannot be shown here' + ("; it is another in every sweep" if name == "now" else "")
 

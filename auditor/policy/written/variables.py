@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from auditor.model.lookup import Observation, TokenMetadata
+from auditor.model.spelling import meant
 from auditor.model.token import PLACES_LIMIT
 from auditor.policy.base import Context, NotAssessable
 from auditor.policy.wording import iso
@@ -191,6 +192,12 @@ VARIABLES: Final[Mapping[str, Variable]] = {variable.name: variable for variable
 """Every variable by name, in the documentation's order."""
 
 assert set(_FIELDS) == {field.name for field in msgspec.structs.fields(TokenMetadata)}
+
+
+def hint(name: str) -> str:
+    """Return the end of a sentence that asks for the variable that a name was meant for; empty where none is near."""
+    asked = meant(name, VARIABLES, otherwise="")
+    return f"; {asked}" if asked else ""
 
 
 def json_value(value: Any) -> Any:
